@@ -1,1 +1,3 @@
+//! The `quorate` program: the server and its command line.
+
 fn main() {}

@@ -1,0 +1,67 @@
+//! The way to the workers: jobs go out, reports come in.
+//!
+//! A queue may lose everything it holds: the store's outbox brings every open job back (DESIGN 4, invariant 3). So a queue
+//! promises only this: what it confirmed it will deliver unless it dies, and a delivery that is not acknowledged comes again.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::proto::v1::{Job, JobReport};
+
+/// The bound of a job's or a report's JSON, in bytes (DESIGN 6).
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// What became of one published job.
+#[derive(Debug)]
+pub enum Published {
+    /// The broker has it.
+    Confirmed,
+    /// It will never take it as it is (too large, no such route after declaring it): trying again is no use.
+    Refused(String),
+}
+
+/// A queue could not do what was asked just now.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue is not available: {0}")]
+pub struct QueueUnavailable(pub String);
+
+/// Takes part in what becomes of one delivery. Dropped without a call, the delivery comes again.
+#[async_trait]
+pub trait Acknowledge: Send {
+    /// It is done with: it will not come again.
+    async fn acknowledge(self: Box<Self>) -> Result<(), QueueUnavailable>;
+    /// It goes back, to be delivered again.
+    async fn release(self: Box<Self>) -> Result<(), QueueUnavailable>;
+    /// It can never be processed: it goes to `quorate.dead` with the reason.
+    async fn bury(self: Box<Self>, reason: &str) -> Result<(), QueueUnavailable>;
+}
+
+/// A message and the means to settle it.
+pub struct Delivery<T> {
+    /// The message.
+    pub body: T,
+    /// Settles it.
+    pub acknowledge: Box<dyn Acknowledge>,
+}
+
+/// The way to the workers.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Publishes a batch, each job to its task queue, and waits for all confirms: publishes are streamed, never one at a
+    /// time. The answers are in the order of the jobs. `Err`: nothing is known of any of them.
+    async fn publish(&self, jobs: Vec<Job>) -> Result<Vec<Published>, QueueUnavailable>;
+
+    /// Reports as they come in, for as long as the stream is held. A message that cannot be read is buried and not yielded.
+    /// When the connection is lost the stream goes on after reconnecting, with backoff; it does not end by itself.
+    fn reports(&self) -> BoxStream<'static, Delivery<JobReport>>;
+
+    /// Jobs of these task queues, at most `concurrency` unsettled at a time: for workers that come over gRPC.
+    /// As `reports`, it survives a lost connection; what was unsettled then comes again.
+    fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>>;
+
+    /// Whether jobs can be published at this moment, for health and for logs.
+    fn is_connected(&self) -> bool;
+
+    /// Stops: no new deliveries; what is unsettled comes again elsewhere.
+    async fn close(&self);
+}
