@@ -1,0 +1,309 @@
+//! Events: the stored facts of a submission, in the past tense. They are its history and its audit trail.
+//!
+//! The names and fields here are stored for ever: a field may be added with a default, never renamed or given another
+//! meaning.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Json,
+    id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
+    state::{Assignee, Decision, Ending, Failure, JobSpec, Record, Verdict, VersionRef},
+    status::{SubmissionStatus, WorkItemStatus},
+};
+
+/// An event and the moment it was decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When: the time that the deciding server's clock showed, to the microsecond.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventKind {
+    /// A record was submitted. Always the first event.
+    Submitted {
+        /// Whose it is.
+        tenant: Tenant,
+        /// The new submission.
+        submission: SubmissionId,
+        /// The process version it stays on.
+        process: VersionRef,
+        /// The copy that was submitted.
+        record: Record,
+        /// Who submitted it.
+        submitter: UserName,
+        /// Whom they acted for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<UserName>,
+        /// What the submitter said.
+        #[serde(default)]
+        comment: String,
+        /// One line for inbox and mail.
+        #[serde(default)]
+        summary: String,
+    },
+    /// Somebody said something.
+    Commented {
+        /// Who.
+        by: UserName,
+        /// What.
+        comment: String,
+    },
+    /// A stage was reached.
+    StageStarted {
+        /// The new stage run.
+        stage_run: StageRunId,
+        /// The stage's name.
+        stage: String,
+        /// The path it is, when it is none of the process's own stages.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ending: Option<Ending>,
+        /// From 1: how often this stage has been visited.
+        round: u32,
+        /// The submission's round from here on.
+        submission_round: u32,
+        /// Whether a condition of the stage reads `now`: such a stage is looked at again as time passes.
+        #[serde(default)]
+        awaits_time: bool,
+        /// Its steps, in written order.
+        steps: Vec<NewStepRun>,
+    },
+    /// A stage's exit condition held.
+    StageCompleted {
+        /// Which.
+        stage_run: StageRunId,
+    },
+    /// A stage met an error.
+    StageFailed {
+        /// Which.
+        stage_run: StageRunId,
+        /// Why.
+        failure: Failure,
+    },
+    /// A stage was in progress when the submission was recalled or canceled.
+    StageCanceled {
+        /// Which.
+        stage_run: StageRunId,
+    },
+    /// An administrator brought a stage in error back.
+    StageRevived {
+        /// Which.
+        stage_run: StageRunId,
+        /// Who.
+        by: UserName,
+    },
+    /// A step's entry condition held.
+    StepStarted {
+        /// Which.
+        step_run: StepRunId,
+    },
+    /// A step met its exit condition, or its flow completed.
+    StepCompleted {
+        /// Which.
+        step_run: StepRunId,
+        /// What it returned.
+        outputs: Arc<Json>,
+        /// How an approval step was settled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settled: Option<Verdict>,
+    },
+    /// A step met an error.
+    StepFailed {
+        /// Which.
+        step_run: StepRunId,
+        /// Why.
+        failure: Failure,
+    },
+    /// A step was in progress when its stage completed or met an error.
+    StepDiscontinued {
+        /// Which.
+        step_run: StepRunId,
+    },
+    /// A step was in progress when the submission was recalled or canceled.
+    StepCanceled {
+        /// Which.
+        step_run: StepRunId,
+    },
+    /// A step that an error had ended or discontinued is in progress again.
+    StepRevived {
+        /// Which.
+        step_run: StepRunId,
+    },
+    /// An administrator completed a step in error with outputs of their own.
+    StepSkipped {
+        /// Which.
+        step_run: StepRunId,
+        /// What they stated.
+        outputs: Arc<Json>,
+        /// Who.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+    },
+    /// Somebody was asked.
+    WorkItemAssigned {
+        /// The new work item.
+        work_item: WorkItemId,
+        /// Its approval step run.
+        step_run: StepRunId,
+        /// Whom it asks.
+        assignee: Assignee,
+        /// Why them.
+        reason: String,
+    },
+    /// Somebody decided.
+    WorkItemDecided {
+        /// Which.
+        work_item: WorkItemId,
+        /// What.
+        decision: Decision,
+    },
+    /// A work item was closed without a decision.
+    WorkItemClosed {
+        /// Which.
+        work_item: WorkItemId,
+        /// `WITHDRAWN`, `CANCELED`, `RECALLED` or `ERRORED`.
+        status: WorkItemStatus,
+    },
+    /// A work item that an error had closed is open again.
+    WorkItemRevived {
+        /// Which.
+        work_item: WorkItemId,
+    },
+    /// A job was made for a background step run.
+    JobScheduled {
+        /// The new job.
+        job: JobId,
+        /// Its step run.
+        step_run: StepRunId,
+        /// What it runs.
+        spec: Arc<JobSpec>,
+        /// The first attempt's token.
+        token: Token,
+    },
+    /// A worker said that it started an attempt.
+    JobStarted {
+        /// Which.
+        job: JobId,
+        /// Which attempt.
+        attempt: u32,
+        /// Who said so.
+        #[serde(default)]
+        worker: String,
+    },
+    /// An attempt failed and the next is due.
+    JobAttemptFailed {
+        /// Which.
+        job: JobId,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Its error's code.
+        code: String,
+        /// Its error's message.
+        message: String,
+        /// The next attempt's token.
+        next_token: Token,
+        /// When the next attempt may be published.
+        next_at: Timestamp,
+    },
+    /// A flow completed.
+    JobCompleted {
+        /// Which.
+        job: JobId,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// A flow failed, and there is no further attempt.
+    JobFailed {
+        /// Which.
+        job: JobId,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Its error's code.
+        code: String,
+        /// Its error's message.
+        message: String,
+    },
+    /// A job's step ended without it.
+    JobCanceled {
+        /// Which.
+        job: JobId,
+    },
+    /// A rejection settled the submission's ending.
+    RejectionDecided {
+        /// The approval step run that was rejected.
+        step_run: StepRunId,
+    },
+    /// The submitter, or an administrator, took the submission back.
+    Recalled {
+        /// Who.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+    },
+    /// An administrator ended the submission.
+    Canceled {
+        /// Who.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+    },
+    /// The submission stopped in error.
+    SubmissionFailed {
+        /// Why.
+        failure: Failure,
+    },
+    /// The submission ended.
+    SubmissionEnded {
+        /// `APPROVED`, `REJECTED`, `RECALLED` or `CANCELED`.
+        status: SubmissionStatus,
+    },
+}
+
+/// A step run as its stage run starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewStepRun {
+    /// Its id.
+    pub step_run: StepRunId,
+    /// The step's name.
+    pub step: String,
+}
+
+/// A stored event could not be read: the store holds what no version of the engine wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("event of kind `{kind}` cannot be read: {reason}")]
+pub struct UnreadableEvent {
+    /// The kind as stored.
+    pub kind: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl EventKind {
+    /// The kind's name and its body, as they are stored.
+    pub fn to_parts(&self) -> (String, Json) {
+        let Ok(Json::Object(mut parts)) = serde_json::to_value(self) else {
+            unreachable!("an event is an object with a kind and a body: it holds no map with keys that are not strings")
+        };
+        let kind = parts.remove("kind").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+        (kind, parts.remove("body").unwrap_or(Json::Null))
+    }
+
+    /// The event of these stored parts.
+    pub fn from_parts(kind: &str, body: Json) -> Result<Self, UnreadableEvent> {
+        let parts = serde_json::json!({ "kind": kind, "body": body });
+        serde_json::from_value(parts)
+            .map_err(|error| UnreadableEvent { kind: kind.to_owned(), reason: error.to_string() })
+    }
+}

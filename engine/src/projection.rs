@@ -1,0 +1,412 @@
+//! Projections: what the tables show of a submission. A pure function of the state, so that replaying a submission's
+//! events gives its stored rows again (DESIGN 4, invariant 5).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    Json,
+    id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, UserName, WorkItemId},
+    state::{Job, JobSpec, StageRun, StepRun, Submission, Verdict, WorkItem},
+    status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+};
+
+/// All rows of one submission.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    /// The row of the submission itself.
+    pub submission: SubmissionRow,
+    /// By id.
+    pub stage_runs: BTreeMap<StageRunId, StageRunRow>,
+    /// By id.
+    pub step_runs: BTreeMap<StepRunId, StepRunRow>,
+    /// By id.
+    pub work_items: BTreeMap<WorkItemId, WorkItemRow>,
+    /// By the work item that was decided.
+    pub decisions: BTreeMap<WorkItemId, DecisionRow>,
+    /// Live jobs only, by id: a finished row leaves.
+    pub jobs: BTreeMap<JobId, JobRow>,
+}
+
+/// A row of `submission`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubmissionRow {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its id.
+    pub id: SubmissionId,
+    /// The number of events so far: what a commit checks.
+    pub version: u64,
+    /// The process's name.
+    pub process: String,
+    /// The process's version.
+    pub process_version: u32,
+    /// The record's type.
+    pub record_type: String,
+    /// The record's id.
+    pub record_id: String,
+    /// The record's version.
+    pub record_version: u32,
+    /// The record's digest.
+    pub record_digest: String,
+    /// Who submitted it.
+    pub submitter: UserName,
+    /// Whom they acted for.
+    pub on_behalf_of: Option<UserName>,
+    /// What the submitter said.
+    pub comment: String,
+    /// One line for inbox and mail.
+    pub summary: String,
+    /// How it stands.
+    pub status: SubmissionStatus,
+    /// How it will end.
+    pub ending: Option<SubmissionStatus>,
+    /// The round it is in.
+    pub round: u32,
+    /// The stage that is in progress or in error.
+    pub stage: Option<String>,
+    /// Whether the stage in progress has a condition that reads `now`: it is looked at again as time passes.
+    pub awaits_time: bool,
+    /// Why it is in error: the stable reason.
+    pub failure_reason: Option<String>,
+    /// Why it is in error, for people.
+    pub failure_message: Option<String>,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A row of `stage_run`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageRunRow {
+    /// Its id.
+    pub id: StageRunId,
+    /// The stage's name.
+    pub stage: String,
+    /// From 1.
+    pub round: u32,
+    /// How it stands.
+    pub status: StageRunStatus,
+    /// Why it is in error: the stable reason.
+    pub failure_reason: Option<String>,
+    /// Why it is in error, for people.
+    pub failure_message: Option<String>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A row of `step_run`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepRunRow {
+    /// Its id.
+    pub id: StepRunId,
+    /// The stage run it belongs to.
+    pub stage_run: StageRunId,
+    /// The stage's name.
+    pub stage: String,
+    /// The step's name.
+    pub step: String,
+    /// From 1.
+    pub round: u32,
+    /// How it stands.
+    pub status: StepRunStatus,
+    /// What it returned.
+    pub outputs: Option<Arc<Json>>,
+    /// How an approval step was settled: `APPROVE` or `REJECT`.
+    pub settled: Option<Verdict>,
+    /// A background step's flow.
+    pub flow: Option<String>,
+    /// The version of the flow.
+    pub flow_version: Option<u32>,
+    /// The number of its job's latest attempt.
+    pub attempt: Option<u32>,
+    /// Why it is in error: the stable reason.
+    pub failure_reason: Option<String>,
+    /// Why it is in error, for people.
+    pub failure_message: Option<String>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A row of `work_item`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkItemRow {
+    /// Its id.
+    pub id: WorkItemId,
+    /// The approval step run it belongs to.
+    pub step_run: StepRunId,
+    /// The process's name.
+    pub process: String,
+    /// The stage's name.
+    pub stage: String,
+    /// The step's name.
+    pub step: String,
+    /// `user`, `group` or `queue`.
+    pub assignee_kind: &'static str,
+    /// The assignee's name.
+    pub assignee: String,
+    /// Why them.
+    pub reason: String,
+    /// How it stands.
+    pub status: WorkItemStatus,
+    /// When it was assigned.
+    pub assigned_at: Timestamp,
+    /// When it was decided or closed.
+    pub closed_at: Option<Timestamp>,
+}
+
+/// A row of `decision`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionRow {
+    /// The work item that was decided.
+    pub work_item: WorkItemId,
+    /// The approval step run it belongs to.
+    pub step_run: StepRunId,
+    /// Which way.
+    pub verdict: Verdict,
+    /// Who decided.
+    pub actor: UserName,
+    /// What they said.
+    pub comment: String,
+    /// The way it came.
+    pub channel: String,
+    /// The digest of the record that the reviewer saw.
+    pub record_digest: String,
+    /// When.
+    pub decided_at: Timestamp,
+}
+
+/// A row of `job`: an open job. The store adds what is not of the submission: whether it was published, when it is to be
+/// delivered again, and when it was last heard of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRow {
+    /// Its id.
+    pub id: JobId,
+    /// Its step run.
+    pub step_run: StepRunId,
+    /// The process's name.
+    pub process: String,
+    /// The stage's name.
+    pub stage: String,
+    /// The step's name.
+    pub step: String,
+    /// What it runs.
+    pub spec: Arc<JobSpec>,
+    /// From 1.
+    pub attempt: u32,
+    /// The live attempt's token.
+    pub token: String,
+    /// `Pending` or `Running`.
+    pub status: JobStatus,
+    /// When this attempt may be published.
+    pub available_at: Timestamp,
+    /// When a worker said that it started this attempt.
+    pub started_at: Option<Timestamp>,
+    /// When the attempt is over at the latest, heartbeats aside: the attempt's bound or that of all attempts.
+    pub deadline: Option<Timestamp>,
+    /// How long a started attempt may be silent.
+    pub heartbeat_timeout: Option<SignedDuration>,
+}
+
+/// The rows that one commit writes: what differs between two projections of a submission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// To be inserted or replaced.
+    pub submission: Option<SubmissionRow>,
+    /// To be inserted or replaced.
+    pub stage_runs: Vec<StageRunRow>,
+    /// To be inserted or replaced.
+    pub step_runs: Vec<StepRunRow>,
+    /// To be inserted or replaced.
+    pub work_items: Vec<WorkItemRow>,
+    /// To be inserted.
+    pub decisions: Vec<DecisionRow>,
+    /// To be inserted or replaced.
+    pub jobs: Vec<JobRow>,
+    /// To be deleted.
+    pub jobs_gone: Vec<JobId>,
+}
+
+/// What the tables show of a submission.
+pub fn project(state: &Submission) -> Projection {
+    let steps = || state.stage_runs.iter().flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)));
+    let items = || steps().flat_map(|(stage, step)| step.work_items.iter().map(move |item| (stage, step, item)));
+    Projection {
+        submission: submission_row(state),
+        stage_runs: state.stage_runs.iter().map(|stage| (stage.id, stage_run_row(stage))).collect(),
+        step_runs: steps().map(|(stage, step)| (step.id, step_run_row(stage, step))).collect(),
+        work_items: items().map(|(stage, step, item)| (item.id, work_item_row(state, stage, step, item))).collect(),
+        decisions: items().filter_map(|(_, step, item)| Some((item.id, decision_row(step, item)?))).collect(),
+        jobs: steps()
+            .filter_map(|(stage, step)| step.job.as_ref().map(|job| (stage, step, job)))
+            .filter(|(_, _, job)| job.is_live())
+            .map(|(stage, step, job)| (job.id, job_row(state, stage, step, job)))
+            .collect(),
+    }
+}
+
+impl Projection {
+    /// What has to be written to come here from `before` (`None`: nothing is stored yet).
+    pub fn changes_since(&self, before: Option<&Self>) -> Changes {
+        let empty = BTreeMap::new();
+        let jobs_before = before.map_or(&empty, |before| &before.jobs);
+        Changes {
+            submission: (before.map(|before| &before.submission) != Some(&self.submission))
+                .then(|| self.submission.clone()),
+            stage_runs: changed(before.map(|before| &before.stage_runs), &self.stage_runs),
+            step_runs: changed(before.map(|before| &before.step_runs), &self.step_runs),
+            work_items: changed(before.map(|before| &before.work_items), &self.work_items),
+            decisions: changed(before.map(|before| &before.decisions), &self.decisions),
+            jobs: changed(Some(jobs_before), &self.jobs),
+            jobs_gone: jobs_before.keys().filter(|id| !self.jobs.contains_key(id)).copied().collect(),
+        }
+    }
+}
+
+fn changed<K: Ord, R: Clone + PartialEq>(before: Option<&BTreeMap<K, R>>, after: &BTreeMap<K, R>) -> Vec<R> {
+    after
+        .iter()
+        .filter(|(id, row)| before.and_then(|before| before.get(id)) != Some(row))
+        .map(|(_, row)| row.clone())
+        .collect()
+}
+
+fn submission_row(state: &Submission) -> SubmissionRow {
+    SubmissionRow {
+        tenant: state.tenant.clone(),
+        id: state.id,
+        version: state.version,
+        process: state.process.name.clone(),
+        process_version: state.process.version,
+        record_type: state.record.record_type.clone(),
+        record_id: state.record.id.clone(),
+        record_version: state.record.version,
+        record_digest: state.record.digest.clone(),
+        submitter: state.submitter.clone(),
+        on_behalf_of: state.on_behalf_of.clone(),
+        comment: state.comment.clone(),
+        summary: state.summary.clone(),
+        status: state.status,
+        ending: state.ending.map(crate::state::Ending::status),
+        round: state.round,
+        stage: state.current_stage().map(|stage| stage.name.clone()),
+        awaits_time: state.status == SubmissionStatus::InProgress
+            && state.current_stage().is_some_and(|stage| stage.awaits_time),
+        failure_reason: state.failure.as_ref().map(|failure| failure.reason.as_str().to_owned()),
+        failure_message: state.failure.as_ref().map(|failure| failure.message.clone()),
+        submitted_at: state.submitted_at,
+        ended_at: state.ended_at,
+    }
+}
+
+fn stage_run_row(stage: &StageRun) -> StageRunRow {
+    StageRunRow {
+        id: stage.id,
+        stage: stage.name.clone(),
+        round: stage.round,
+        status: stage.status,
+        failure_reason: stage.failure.as_ref().map(|failure| failure.reason.as_str().to_owned()),
+        failure_message: stage.failure.as_ref().map(|failure| failure.message.clone()),
+        started_at: stage.started_at,
+        ended_at: stage.ended_at,
+    }
+}
+
+fn step_run_row(stage: &StageRun, step: &StepRun) -> StepRunRow {
+    let flow = step.job.as_ref().map(|job| &job.spec.flow);
+    StepRunRow {
+        id: step.id,
+        stage_run: stage.id,
+        stage: stage.name.clone(),
+        step: step.name.clone(),
+        round: step.round,
+        status: step.status,
+        outputs: step.outputs.clone(),
+        settled: step.settled,
+        flow: flow.map(|flow| flow.name.clone()),
+        flow_version: flow.map(|flow| flow.version),
+        attempt: step.job.as_ref().map(|job| job.attempt),
+        failure_reason: step.failure.as_ref().map(|failure| failure.reason.as_str().to_owned()),
+        failure_message: step.failure.as_ref().map(|failure| failure.message.clone()),
+        started_at: step.started_at,
+        ended_at: step.ended_at,
+    }
+}
+
+fn work_item_row(state: &Submission, stage: &StageRun, step: &StepRun, item: &WorkItem) -> WorkItemRow {
+    WorkItemRow {
+        id: item.id,
+        step_run: step.id,
+        process: state.process.name.clone(),
+        stage: stage.name.clone(),
+        step: step.name.clone(),
+        assignee_kind: item.assignee.kind(),
+        assignee: item.assignee.name().to_owned(),
+        reason: item.reason.clone(),
+        status: item.status,
+        assigned_at: item.assigned_at,
+        closed_at: item.closed_at,
+    }
+}
+
+fn decision_row(step: &StepRun, item: &WorkItem) -> Option<DecisionRow> {
+    let decision = item.decision.as_ref()?;
+    Some(DecisionRow {
+        work_item: item.id,
+        step_run: step.id,
+        verdict: decision.verdict,
+        actor: decision.actor.clone(),
+        comment: decision.comment.clone(),
+        channel: decision.channel.clone(),
+        record_digest: decision.record_digest.clone(),
+        decided_at: item.closed_at?,
+    })
+}
+
+fn job_row(state: &Submission, stage: &StageRun, step: &StepRun, job: &Job) -> JobRow {
+    JobRow {
+        id: job.id,
+        step_run: step.id,
+        process: state.process.name.clone(),
+        stage: stage.name.clone(),
+        step: step.name.clone(),
+        spec: Arc::clone(&job.spec),
+        attempt: job.attempt,
+        token: job.token.reveal().to_owned(),
+        status: job.status,
+        available_at: job.available_at,
+        started_at: job.started_at,
+        deadline: job.deadline(),
+        heartbeat_timeout: job.spec.retry.heartbeat_timeout.map(milliseconds),
+    }
+}
+
+impl Job {
+    /// When the live attempt is over at the latest: its own bound once it has started, and that of all attempts together.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let attempt = self.started_at.map(|at| later(at, self.spec.retry.timeout));
+        let total = self.total_deadline();
+        attempt.into_iter().chain(total).min()
+    }
+
+    /// When all attempts together are over at the latest.
+    pub fn total_deadline(&self) -> Option<Timestamp> {
+        self.spec.retry.total_timeout.map(|total| later(self.scheduled_at, total))
+    }
+}
+
+/// A duration of so many milliseconds, at most some hundred years.
+pub fn milliseconds(count: u64) -> SignedDuration {
+    SignedDuration::from_millis(i64::try_from(count).unwrap_or(i64::MAX).min(10_000_000_000_000))
+}
+
+/// The time so many milliseconds later, or the last there is.
+pub fn later(at: Timestamp, count: u64) -> Timestamp {
+    at.checked_add(milliseconds(count)).unwrap_or(Timestamp::MAX)
+}

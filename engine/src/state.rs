@@ -1,0 +1,466 @@
+//! The state of one submission: what its events add up to.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Json,
+    id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
+    status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+};
+
+/// A submission as its events have left it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its id.
+    pub id: SubmissionId,
+    /// The number of events so far.
+    pub version: u64,
+    /// The process version it stays on.
+    pub process: VersionRef,
+    /// What is to be approved.
+    pub record: Record,
+    /// Who submitted it.
+    pub submitter: UserName,
+    /// Whom they acted for.
+    pub on_behalf_of: Option<UserName>,
+    /// What the submitter said.
+    pub comment: String,
+    /// One line for inbox and mail.
+    pub summary: String,
+    /// How it stands.
+    pub status: SubmissionStatus,
+    /// How it will end, while its rejection, recall or cancel path runs.
+    pub ending: Option<Ending>,
+    /// 1 plus the number of times that routing went back.
+    pub round: u32,
+    /// In the order in which they started.
+    pub stage_runs: Vec<StageRun>,
+    /// The stage run that is in progress or in error: an index into `stage_runs`.
+    pub current: Option<usize>,
+    /// Why it is in error.
+    pub failure: Option<Failure>,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A version of a process or a flow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VersionRef {
+    /// Its name.
+    pub name: String,
+    /// From 1.
+    pub version: u32,
+}
+
+/// What is to be approved: the copy that was submitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The type that the process declares.
+    #[serde(rename = "type")]
+    pub record_type: String,
+    /// Its id in the user's system.
+    pub id: String,
+    /// From 1; one more with each change.
+    pub version: u32,
+    /// SHA-256 over the data, in hexadecimal.
+    pub digest: String,
+    /// The data: an object.
+    pub data: Arc<Json>,
+}
+
+/// Why something is in error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable reason.
+    pub reason: FailureReason,
+    /// For people: what failed, on which values.
+    pub message: String,
+}
+
+/// Why a step, a stage or a submission is in error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FailureReason {
+    /// A flow failed, after its retries.
+    FlowFailed,
+    /// A flow took longer than it may, in all its attempts.
+    Timeout,
+    /// A flow's output does not meet its schema.
+    OutputInvalid,
+    /// There is no active version of a flow.
+    FlowNotActive,
+    /// An expression could not be evaluated.
+    ExpressionFailed,
+    /// Nobody could be found who may decide.
+    NoApprovers,
+    /// Nothing is in progress, nothing is awaited, and the stage's exit does not hold.
+    Stalled,
+    /// Routing went back more often than it may.
+    RoundsExceeded,
+    /// A fault path ended with the outcome ERROR.
+    FaultPath,
+}
+
+impl FailureReason {
+    /// The reason as it is written everywhere outside the code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FlowFailed => "FLOW_FAILED",
+            Self::Timeout => "TIMEOUT",
+            Self::OutputInvalid => "OUTPUT_INVALID",
+            Self::FlowNotActive => "FLOW_NOT_ACTIVE",
+            Self::ExpressionFailed => "EXPRESSION_FAILED",
+            Self::NoApprovers => "NO_APPROVERS",
+            Self::Stalled => "STALLED",
+            Self::RoundsExceeded => "ROUNDS_EXCEEDED",
+            Self::FaultPath => "FAULT_PATH",
+        }
+    }
+}
+
+/// How a submission will end, while the path for it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Ending {
+    /// By a rejection.
+    Rejected,
+    /// By its submitter.
+    Recalled,
+    /// By an administrator.
+    Canceled,
+}
+
+impl Ending {
+    /// The status it ends in.
+    pub const fn status(self) -> SubmissionStatus {
+        match self {
+            Self::Rejected => SubmissionStatus::Rejected,
+            Self::Recalled => SubmissionStatus::Recalled,
+            Self::Canceled => SubmissionStatus::Canceled,
+        }
+    }
+
+    /// The name of the stage that runs its path.
+    pub const fn stage_name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejection",
+            Self::Recalled => "recall",
+            Self::Canceled => "cancel",
+        }
+    }
+}
+
+/// The execution of a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageRun {
+    /// Its id.
+    pub id: StageRunId,
+    /// The stage's name; `rejection`, `recall` or `cancel` for such a path.
+    pub name: String,
+    /// The path it is, when it is none of the process's own stages.
+    pub ending: Option<Ending>,
+    /// From 1: how often this stage has been visited.
+    pub round: u32,
+    /// How it stands.
+    pub status: StageRunStatus,
+    /// Whether a condition of it reads `now`.
+    pub awaits_time: bool,
+    /// Why it is in error.
+    pub failure: Option<Failure>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its steps, in written order.
+    pub steps: Vec<StepRun>,
+}
+
+/// The execution of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepRun {
+    /// Its id.
+    pub id: StepRunId,
+    /// The step's name.
+    pub name: String,
+    /// The round of its stage run.
+    pub round: u32,
+    /// How it stands.
+    pub status: StepRunStatus,
+    /// Why it is in error.
+    pub failure: Option<Failure>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What it returned, once it has completed.
+    pub outputs: Option<Arc<Json>>,
+    /// How an approval step was settled.
+    pub settled: Option<Verdict>,
+    /// A background step's job; the last one, when it was retried by an administrator.
+    pub job: Option<Job>,
+    /// An approval step's requests, in the order of their assignment.
+    pub work_items: Vec<WorkItem>,
+}
+
+/// How someone decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// For it.
+    Approve,
+    /// Against it.
+    Reject,
+}
+
+impl Verdict {
+    /// The verdict as it is written everywhere outside the code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "APPROVE",
+            Self::Reject => "REJECT",
+        }
+    }
+}
+
+/// Whom a work item asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "name", rename_all = "snake_case")]
+pub enum Assignee {
+    /// One person.
+    User(String),
+    /// The members of a group; one of them decides for it.
+    Group(String),
+    /// The members of a queue; one of them decides for it.
+    Queue(String),
+}
+
+impl Assignee {
+    /// `user`, `group` or `queue`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Group(_) => "group",
+            Self::Queue(_) => "queue",
+        }
+    }
+
+    /// The name in the directory.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::User(name) | Self::Group(name) | Self::Queue(name) => name,
+        }
+    }
+
+    /// The assignee of this kind and name.
+    pub fn from_parts(kind: &str, name: &str) -> Option<Self> {
+        let name = name.to_owned();
+        match kind {
+            "user" => Some(Self::User(name)),
+            "group" => Some(Self::Group(name)),
+            "queue" => Some(Self::Queue(name)),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Assignee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.kind(), self.name())
+    }
+}
+
+/// One request to one assignee.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkItem {
+    /// Its id.
+    pub id: WorkItemId,
+    /// Whom it asks.
+    pub assignee: Assignee,
+    /// Why them: the rule, and what it was resolved from.
+    pub reason: String,
+    /// How it stands.
+    pub status: WorkItemStatus,
+    /// When it was assigned.
+    pub assigned_at: Timestamp,
+    /// When it was decided or closed.
+    pub closed_at: Option<Timestamp>,
+    /// What was decided on it.
+    pub decision: Option<Decision>,
+}
+
+/// Approve or reject, by one person, on one work item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Which way.
+    pub verdict: Verdict,
+    /// Who decided.
+    pub actor: UserName,
+    /// What they said.
+    pub comment: String,
+    /// The way it came: `API`, `CLI`, …
+    pub channel: String,
+    /// The digest of the record that the reviewer saw.
+    pub record_digest: String,
+}
+
+/// One background step run, to be carried out by a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its id: the same in every attempt.
+    pub id: JobId,
+    /// What it runs, with what.
+    pub spec: Arc<JobSpec>,
+    /// `Pending`, `Running`, `Completed`, `Failed` or `Canceled`: that it was published is not an event.
+    pub status: JobStatus,
+    /// From 1.
+    pub attempt: u32,
+    /// What makes a report on this attempt count.
+    pub token: Token,
+    /// When this attempt may be published.
+    pub available_at: Timestamp,
+    /// When a worker said that it started this attempt.
+    pub started_at: Option<Timestamp>,
+    /// When the first attempt was scheduled: all attempts together are counted from here.
+    pub scheduled_at: Timestamp,
+}
+
+/// What a job runs, with what, and within which bounds: fixed when its step starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// `AUTOLAUNCHED` or `EVALUATION`.
+    pub kind: JobKind,
+    /// The flow version that was active when the step started.
+    pub flow: VersionRef,
+    /// Where it is sent.
+    pub task_queue: String,
+    /// The flow's input: an object.
+    pub input: Json,
+    /// Whether the call that started it waits for it, and how long.
+    pub execution: JobExecution,
+    /// Retries and bounds.
+    pub retry: RetryPolicy,
+}
+
+/// What a job carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobKind {
+    /// A background step's flow.
+    Autolaunched,
+    /// A condition's flow.
+    Evaluation,
+}
+
+impl JobKind {
+    /// The kind as it is written everywhere outside the code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Autolaunched => "AUTOLAUNCHED",
+            Self::Evaluation => "EVALUATION",
+        }
+    }
+}
+
+/// Whether the call that made a step start waits for its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobExecution {
+    /// It returns at once.
+    Async,
+    /// It waits this long, in milliseconds.
+    Sync(u64),
+}
+
+/// Retries and bounds of a job. All durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// How many attempts there are at most.
+    pub max_attempts: u32,
+    /// The wait before the second attempt.
+    pub initial_interval: u64,
+    /// How much longer each further wait is.
+    pub backoff: f64,
+    /// The longest wait.
+    pub max_interval: u64,
+    /// Which share of a wait is left to chance, from 0 to 1, so that what failed together does not return together.
+    pub jitter: f64,
+    /// Codes that no further attempt can mend.
+    pub non_retryable: Vec<String>,
+    /// How long one attempt may take, from the moment a worker says that it started.
+    pub timeout: u64,
+    /// How long all attempts together may take, waiting included.
+    pub total_timeout: Option<u64>,
+    /// How long a started attempt may be silent.
+    pub heartbeat_timeout: Option<u64>,
+}
+
+impl Submission {
+    /// The stage run that is in progress or in error.
+    pub fn current_stage(&self) -> Option<&StageRun> {
+        self.current.and_then(|index| self.stage_runs.get(index))
+    }
+
+    /// The step run with this id, and the stage run it belongs to.
+    pub fn step_run(&self, id: StepRunId) -> Option<(&StageRun, &StepRun)> {
+        self.stage_runs.iter().rev().find_map(|stage| Some((stage, stage.steps.iter().find(|step| step.id == id)?)))
+    }
+
+    /// The work item with this id, with its step run and stage run.
+    pub fn work_item(&self, id: WorkItemId) -> Option<(&StageRun, &StepRun, &WorkItem)> {
+        self.stage_runs.iter().rev().find_map(|stage| {
+            stage
+                .steps
+                .iter()
+                .find_map(|step| step.work_items.iter().find(|item| item.id == id).map(|item| (stage, step, item)))
+        })
+    }
+
+    /// The job with this id, with its step run and stage run.
+    pub fn job(&self, id: JobId) -> Option<(&StageRun, &StepRun, &Job)> {
+        self.stage_runs.iter().rev().find_map(|stage| {
+            stage
+                .steps
+                .iter()
+                .find_map(|step| step.job.as_ref().filter(|job| job.id == id).map(|job| (stage, step, job)))
+        })
+    }
+
+    /// The latest run of each step, by the step's name.
+    pub fn latest_steps(&self) -> BTreeMap<&str, &StepRun> {
+        self.stage_runs.iter().flat_map(|stage| &stage.steps).map(|step| (step.name.as_str(), step)).collect()
+    }
+
+    /// How long, in milliseconds, a call has to wait for synchronous steps that are in progress; `None` when there are none.
+    pub fn sync_wait(&self) -> Option<u64> {
+        self.current_stage()?
+            .steps
+            .iter()
+            .filter(|step| step.status == StepRunStatus::InProgress)
+            .filter_map(|step| match step.job.as_ref()?.spec.execution {
+                JobExecution::Sync(wait) => Some(wait),
+                JobExecution::Async => None,
+            })
+            .max()
+    }
+}
+
+impl Job {
+    /// Whether a report on it can still count.
+    pub fn is_live(&self) -> bool {
+        matches!(self.status, JobStatus::Pending | JobStatus::Published | JobStatus::Running)
+    }
+}
+
+impl StageRun {
+    /// The step run of this name.
+    pub fn step(&self, name: &str) -> Option<&StepRun> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+}
