@@ -1,0 +1,342 @@
+//! Definitions as the engine runs them: processes and flows, checked and with their expressions parsed.
+//!
+//! What people write is in `source`; `check` turns it into what is here, or into complaints with line and column.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    Json,
+    expression::{Expression, Type},
+    state::RetryPolicy,
+};
+
+/// A process version, ready to run.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// One line for inbox and mail.
+    pub summary: Option<Expression>,
+    /// What it takes.
+    pub record: RecordType,
+    /// In written order; fault stages among them. At least one.
+    pub stages: Vec<Stage>,
+    /// What a rejection does.
+    pub on_rejection: OnRejection,
+    /// What runs before a rejected submission ends. Background steps.
+    pub rejection_path: Vec<Step>,
+    /// What runs before a recalled submission ends. Background steps.
+    pub recall_path: Vec<Step>,
+    /// What runs before a canceled submission ends. Background steps.
+    pub cancel_path: Vec<Step>,
+}
+
+/// What a process takes for a record.
+#[derive(Clone, Debug)]
+pub struct RecordType {
+    /// The type's name.
+    pub name: String,
+    /// The compiled JSON Schema of the data.
+    pub schema: Option<Arc<Schema>>,
+    /// The type of `record` in expressions.
+    pub expression_type: Type,
+}
+
+/// A group of steps.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Unique in the process.
+    pub name: String,
+    /// In written order. At least one.
+    pub steps: Vec<Step>,
+    /// When it is completed.
+    pub exit: StageExit,
+    /// The fault stage to run when it meets an error.
+    pub on_error: Option<String>,
+    /// Whether it only runs as a fault path.
+    pub fault_path: bool,
+    /// Where to go from it: the first rule whose condition holds. The last has no condition.
+    pub next: Vec<Route>,
+}
+
+/// When a stage is completed.
+#[derive(Clone, Debug)]
+pub enum StageExit {
+    /// All its steps are completed.
+    AllCompleted,
+    /// An expression is true.
+    When(Expression),
+}
+
+/// A rule of routing.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// `None`: always.
+    pub when: Option<Expression>,
+    /// Where to.
+    pub to: Target,
+}
+
+/// Where routing goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To a stage of the process, by its index.
+    Stage(usize),
+    /// To the end; `None`: Rejected when the latest run of an approval step was rejected, else Approved.
+    End(Option<Outcome>),
+}
+
+/// How a submission ends, where the definition says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Approved.
+    Approved,
+    /// Rejected.
+    Rejected,
+    /// In error: an administrator looks at it.
+    Error,
+}
+
+/// A step of a stage or a path.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Unique in the process.
+    pub name: String,
+    /// When it starts.
+    pub start: StepStart,
+    /// What it does.
+    pub kind: StepKind,
+}
+
+/// A step's entry condition.
+#[derive(Clone, Debug)]
+pub enum StepStart {
+    /// The stage starts.
+    StageStarts,
+    /// These steps of the same stage are completed.
+    After(Vec<String>),
+    /// An expression is true.
+    When(Expression),
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum StepKind {
+    /// It asks people.
+    Approval(ApprovalStep),
+    /// It runs a flow.
+    Background(BackgroundStep),
+}
+
+/// A step that asks people.
+#[derive(Clone, Debug)]
+pub struct ApprovalStep {
+    /// Whom. At least one.
+    pub assign: Vec<AssignRule>,
+    /// How decisions add up.
+    pub decision: DecisionRule,
+    /// When it is completed; `None`: when its decision rule is settled.
+    pub exit: Option<Expression>,
+    /// What follows when nobody can be asked.
+    pub on_no_approvers: OnNoApprovers,
+    /// Steps whose deciders may not decide here.
+    pub distinct_from: Vec<String>,
+}
+
+/// A rule that names whom to ask.
+#[derive(Clone, Debug)]
+pub enum AssignRule {
+    /// A user.
+    User(String),
+    /// A group, one work item for all of it.
+    Group(String),
+    /// A queue, one work item for all of it.
+    Queue(String),
+    /// The manager of the user that an expression gives.
+    ManagerOf {
+        /// Gives a user's name.
+        user: Expression,
+        /// How many levels up, from 1.
+        levels: u32,
+    },
+}
+
+/// How the decisions on a step's work items add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionRule {
+    /// What approval takes.
+    pub approve: Quorum,
+    /// What rejection takes.
+    pub reject: RejectRule,
+}
+
+/// What approval takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quorum {
+    /// One decision, which settles the step either way; one work item for each assignee named.
+    Any,
+    /// Everybody. Every person has a work item of their own, as with all that follow.
+    All,
+    /// So many people, from 1.
+    AtLeast(u32),
+    /// So many in a hundred of those asked, from 1 to 100: `approved * 100 >= percent * asked`.
+    Percent(u32),
+}
+
+/// What rejection takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectRule {
+    /// One person: a veto.
+    Any,
+    /// So many people.
+    AtLeast(u32),
+    /// As soon as approval has become unreachable.
+    Unreachable,
+}
+
+/// What follows when nobody can be asked. Never an approval.
+#[derive(Clone, Debug)]
+pub enum OnNoApprovers {
+    /// The step meets an error.
+    Error,
+    /// The step is rejected.
+    Reject,
+    /// These are asked; if that fails too, the step meets an error.
+    Fallback(Vec<AssignRule>),
+}
+
+/// A step that runs a flow.
+#[derive(Clone, Debug)]
+pub struct BackgroundStep {
+    /// The flow's name.
+    pub flow: String,
+    /// Whether the call that starts it waits.
+    pub execution: Execution,
+    /// How long it waits, in milliseconds.
+    pub sync_timeout: u64,
+    /// The flow's input: an expression a field.
+    pub input: BTreeMap<String, Expression>,
+    /// Retries and bounds.
+    pub retry: RetryPolicy,
+}
+
+/// Whether the call that made a step start waits for its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Execution {
+    /// It waits for a flow that says it needs no waiting and no calls outside.
+    Auto,
+    /// It waits.
+    Sync,
+    /// It returns at once.
+    Async,
+}
+
+/// What a rejection does to the submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRejection {
+    /// The stage completes at once, the rejection path runs, and the submission ends Rejected.
+    End,
+    /// Later stages still run, and the submission ends Rejected unless a later run of the step is approved.
+    Continue,
+    /// The stage completes at once and routing goes to this stage, by its index.
+    Stage(usize),
+}
+
+/// A flow version.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub flow_type: FlowType,
+    /// Where its jobs go.
+    pub task_queue: String,
+    /// Whether it waits or calls outside, as its definition says (it does, where nothing is said): steps with `execution: auto`
+    /// are synchronous where it does not.
+    pub waits: bool,
+    /// The compiled JSON Schema of its input.
+    pub input: Option<Arc<Schema>>,
+    /// The compiled JSON Schema of its output.
+    pub output: Option<Arc<Schema>>,
+}
+
+/// What a flow is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowType {
+    /// Runs as a background step.
+    Autolaunched,
+    /// Helps a reviewer.
+    Screen,
+    /// Answers a condition.
+    Evaluation,
+}
+
+impl FlowType {
+    /// The type as it is written everywhere outside the code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Autolaunched => "autolaunched",
+            Self::Screen => "screen",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// A compiled JSON Schema.
+#[derive(Debug)]
+pub struct Schema {
+    validator: jsonschema::Validator,
+}
+
+/// A place where data does not meet its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaViolation {
+    /// Where in the data: a dotted path, empty for the whole.
+    pub path: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// How many violations are told of at once.
+const VIOLATIONS_MAX: usize = 20;
+
+impl Schema {
+    /// Compiles a schema. References to other documents are refused, and patterns run in linear time.
+    pub fn compile(schema: &Json) -> Result<Self, String> {
+        let validator = jsonschema::options()
+            .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(64 * 1024))
+            .build(schema)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { validator })
+    }
+
+    /// Where the data does not meet the schema.
+    pub fn violations(&self, data: &Json) -> Vec<SchemaViolation> {
+        self.validator
+            .iter_errors(data)
+            .take(VIOLATIONS_MAX)
+            .map(|error| SchemaViolation {
+                path: error.instance_path().to_string().trim_start_matches('/').replace('/', "."),
+                message: error.to_string(),
+            })
+            .collect()
+    }
+}
+
+impl Process {
+    /// The steps of the path that leads to an ending.
+    pub fn path(&self, ending: crate::state::Ending) -> &[Step] {
+        match ending {
+            crate::state::Ending::Rejected => &self.rejection_path,
+            crate::state::Ending::Recalled => &self.recall_path,
+            crate::state::Ending::Canceled => &self.cancel_path,
+        }
+    }
+
+    /// The index of the stage of this name.
+    pub fn stage_index(&self, name: &str) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.name == name)
+    }
+}
