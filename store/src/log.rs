@@ -34,7 +34,7 @@ pub struct StoredEvent {
 impl StoredEvent {
     /// The engine's event.
     pub fn to_event(&self) -> Result<Event, UnreadableEvent> {
-        Ok(Event { at: self.at, kind: EventKind::from_parts(&self.kind, self.body.clone())? })
+        Ok(Event { at: self.at, kind: EventKind::from_parts(&self.kind, &self.body)? })
     }
 }
 
