@@ -2,5 +2,10 @@
 //!
 //! `ARCHITECTURE.md` has the picture, the code map and the invariants.
 
+pub mod clock;
 pub mod proto;
 pub mod queue;
+pub mod scheduler;
+
+/// The one tenant of a server for now: every key of the store begins with it.
+pub const TENANT: &str = "default";

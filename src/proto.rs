@@ -1,5 +1,7 @@
 //! The messages and services of `proto/`, as generated, and their JSON form.
 
+pub mod value;
+
 /// `quorate.v1`.
 #[allow(
     missing_docs,

@@ -80,6 +80,8 @@ pub struct Submit {
     pub id: SubmissionId,
     /// The process version: the active one.
     pub process: VersionRef,
+    /// The type of the record; the process's own when empty.
+    pub record_type: String,
     /// The record's id in the user's system.
     pub record_id: String,
     /// The record's data: an object.

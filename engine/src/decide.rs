@@ -89,6 +89,10 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
         }
     }
     let process = context.process;
+    if !submit.record_type.is_empty() && submit.record_type != process.record.name {
+        let (takes, given) = (process.record.name.clone(), submit.record_type.clone());
+        return Err(Refusal::RecordTypeUnfit { takes, given });
+    }
     let violations = process.record.schema.as_ref().map(|schema| schema.violations(&submit.data)).unwrap_or_default();
     if !violations.is_empty() {
         return Err(Refusal::RecordInvalid { violations });

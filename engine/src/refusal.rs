@@ -99,6 +99,14 @@ pub enum Refusal {
         /// The digest now.
         digest: String,
     },
+    /// The record is of another type than the process takes.
+    #[error("the process takes records of type `{takes}`, not `{given}`")]
+    RecordTypeUnfit {
+        /// What the process takes.
+        takes: String,
+        /// What was given.
+        given: String,
+    },
     /// The record does not meet the process's schema.
     #[error("the record does not meet the schema of the process")]
     RecordInvalid {
@@ -148,6 +156,7 @@ impl Refusal {
             Self::NotActive { .. } => "NOT_ACTIVE",
             Self::NotPermitted { .. } => "NOT_PERMITTED",
             Self::RecordChanged { .. } => "RECORD_CHANGED",
+            Self::RecordTypeUnfit { .. } => "RECORD_TYPE_UNFIT",
             Self::RecordInvalid { .. } => "RECORD_INVALID",
             Self::TooLong { .. } => "TOO_LONG",
             Self::CommentMissing => "COMMENT_MISSING",
