@@ -118,7 +118,7 @@ fn hostile_expressions_end_with_an_error() {
 /// Steps stand for time, and do not depend on the machine: `cargo run -p quorate-engine --example hostile` shows that
 /// each ends in well under 50 ms in this profile.
 #[test]
-fn hostile_expressions_together_take_fewer_steps_than_twelve_may() {
+fn hostile_expressions_together_take_fewer_steps_than_twenty_may() {
     let variables = hostile::variables();
     let mut together = 0;
     for case in hostile::hostile() {
@@ -126,7 +126,7 @@ fn hostile_expressions_together_take_fewer_steps_than_twelve_may() {
         assert_within_budget(usage);
         together += usage.steps;
     }
-    assert!(together < 12 * STEPS_MAX, "{together} steps");
+    assert!(together < 20 * STEPS_MAX, "{together} steps");
 }
 
 #[test]

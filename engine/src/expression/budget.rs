@@ -27,6 +27,9 @@ pub const STEPS_MAX: u64 = 50_000;
 /// Bytes looked at or copied for one step: 16 is the size that one element of a list counts for.
 pub const WORK_BYTES_PER_STEP: u64 = 16;
 
+/// Steps for a failure which `&&`, `||`, `all` or `exists` may set aside: its message has been made by then.
+pub const FAILURE_STEPS: u64 = 20;
+
 /// Logical bytes of one value made by an expression: twice the 256 KiB that a message body may have (DESIGN section 6),
 /// for numbers count for more here than in JSON.
 pub const VALUE_BYTES_MAX: u64 = 512 * 1024;
@@ -75,6 +78,8 @@ pub struct Usage {
 pub(super) struct Budget {
     usage: Usage,
     patterns: BTreeMap<Arc<str>, Pattern>,
+    /// Patterns that were compiled, or turned out to be bad.
+    patterns_tried: usize,
 }
 
 impl Budget {
@@ -90,6 +95,11 @@ impl Budget {
     /// Charges for looking at, or copying, so many bytes.
     pub(super) fn work(&mut self, bytes: u64) -> Result<(), EvalError> {
         self.steps(bytes / WORK_BYTES_PER_STEP)
+    }
+
+    /// Charges for a failure that is set aside.
+    pub(super) fn failure(&mut self) -> Result<(), EvalError> {
+        self.steps(FAILURE_STEPS)
     }
 
     /// Charges for a part of a value that is still growing: its final size is checked by [`Budget::allocate`] or
@@ -129,9 +139,10 @@ impl Budget {
     }
 
     fn compile(&mut self, pattern: &Arc<str>) -> Result<Pattern, EvalError> {
-        if self.patterns.len() == PATTERNS_MAX {
+        if self.patterns_tried == PATTERNS_MAX {
             return Err(exceeded(format!("it uses more than {PATTERNS_MAX} different regular expressions")));
         }
+        self.patterns_tried += 1;
         let compiled = Pattern::compile(pattern)?;
         self.patterns.insert(Arc::clone(pattern), compiled.clone());
         Ok(compiled)

@@ -58,6 +58,15 @@ pub(crate) fn hostile() -> Vec<Hostile> {
         "BUDGET_EXCEEDED",
     );
 
+    let in_loop = |condition: &str| format!("record.lines.all(l, {condition})");
+    let exists = |condition: &str| format!("record.lines.exists(l, {condition})");
+    add("a long text searched for in a short one", in_loop("'a'.indexOf(record.text) < 0"), "BUDGET_EXCEEDED");
+    add("a long text read as a number", exists("double(record.text) > 0.0"), "BUDGET_EXCEEDED");
+    add("failures that are set aside", exists("l.trim()"), "BUDGET_EXCEEDED");
+    add("failures of conversions", exists("timestamp(string(l)) > 1 || int('x') == 1"), "BUDGET_EXCEEDED");
+    add("failures with long names", exists("record[record.text]"), "BUDGET_EXCEEDED");
+    add("bad patterns", exists("s.matches('[')"), "BUDGET_EXCEEDED");
+
     add("a repeat of a repeat", "s.matches('(a{1,200}){1,200}$')".to_owned(), "BUDGET_EXCEEDED");
     add("patterns as large as may be", patterns_of(4, "([a-f]{1,9}[^xyz]?){1,2}"), "BUDGET_EXCEEDED");
     add("patterns whose states are all alive", patterns_of(4, "(a?){60}"), "BUDGET_EXCEEDED");
