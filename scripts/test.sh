@@ -36,8 +36,7 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-folder=$(mktemp -d "${TMPDIR:-/tmp}/quorate-test.XXXXXX")
-services=$folder/services
+services=$(mktemp -d "${TMPDIR:-/tmp}/quorate-test.XXXXXX")
 summary=()
 phase_name=
 phase_started=0
@@ -83,7 +82,7 @@ finish() {
     trap '' INT TERM HUP
     end_phase
     bash scripts/services.sh down --dir "$services" >/dev/null 2>&1 || code=$((code == 0 ? 1 : code))
-    rm -rf "$folder"
+    rm -rf "$services"
     if [ -n "$phase_name" ]; then
         summary+=("$(printf '%-16s FAILED  %4d s' "$phase_name" "$((SECONDS - phase_started))")")
     fi
