@@ -8,6 +8,7 @@ pub mod value;
     unreachable_pub,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     reason = "generated code; the comments of proto/ carry over where the generator keeps them"
 )]
 pub mod v1 {

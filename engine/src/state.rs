@@ -51,7 +51,7 @@ pub struct Submission {
 }
 
 /// A version of a process or a flow.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VersionRef {
     /// Its name.
     pub name: String,
