@@ -2,6 +2,8 @@
 //!
 //! `ARCHITECTURE.md` has the picture, the code map and the invariants.
 
+pub mod api;
+pub mod auth;
 pub mod clock;
 pub mod proto;
 pub mod queue;
