@@ -1,11 +1,15 @@
 //! The gRPC API: who calls, what they ask, and how it is said. Generated messages are converted here and go no further.
 
 mod call;
+mod catalog;
 mod convert;
+mod directory;
 pub mod errors;
 mod filter;
+mod flow;
 mod job;
 mod pages;
+mod process;
 mod submission;
 mod work_item;
 

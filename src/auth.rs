@@ -11,11 +11,7 @@ use quorate_engine::{
     command::Actor,
     id::{Tenant, UserName},
 };
-use quorate_store::{
-    Store, StoreError,
-    catalog::ApiTokenRow,
-    log::Hash,
-};
+use quorate_store::{Store, StoreError, catalog::ApiTokenRow, log::Hash};
 use sha2::{Digest, Sha256};
 
 /// The start of every API token's text, so that secret scanners can find one that leaked.

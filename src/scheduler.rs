@@ -1,9 +1,9 @@
 //! The scheduler: lanes carry every change of a submission, the publisher and the relay bring jobs to the queue, the timers
 //! and the reports bring what happened back to the lanes (DESIGN 4, "The one write path").
 
+mod cache;
 pub mod catalog;
 pub mod hub;
-mod cache;
 mod jobs;
 mod lane;
 mod publisher;
@@ -18,11 +18,7 @@ use quorate_engine::{
     refusal::Refusal,
     state::Submission,
 };
-use quorate_store::{
-    Store,
-    log::Hash,
-    store::RequestKey,
-};
+use quorate_store::{Store, log::Hash, store::RequestKey};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,

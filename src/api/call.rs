@@ -77,7 +77,9 @@ pub(super) fn request_key<T: Message>(
 
 /// The id in a field of a request.
 pub(super) fn parse_id<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Status> {
-    text.parse().map_err(|_| errors::invalid_field(field, format!("`{}` is not an id", text.chars().take(64).collect::<String>())))
+    text.parse().map_err(|_| {
+        errors::invalid_field(field, format!("`{}` is not an id", text.chars().take(64).collect::<String>()))
+    })
 }
 
 /// A text of a request that is stored: bounded, and without the character that the store cannot keep.

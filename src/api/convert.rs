@@ -62,7 +62,9 @@ pub(super) fn submission_entry(row: SubmissionRow) -> v1::Submission {
         summary: row.summary,
         round: row.round,
         stages: Vec::new(),
-        failure: row.failure_reason.map(|reason| v1::Failure { reason, message: row.failure_message.unwrap_or_default() }),
+        failure: row
+            .failure_reason
+            .map(|reason| v1::Failure { reason, message: row.failure_message.unwrap_or_default() }),
         ending: row.ending.map_or(0, |ending| submission_status(ending).into()),
         submitted_at: Some(timestamp(row.submitted_at)),
         ended_at: row.ended_at.map(timestamp),

@@ -129,11 +129,9 @@ pub(super) fn rejected(rejection: Rejection) -> Status {
             &rejection.to_string(),
             [("process".to_owned(), name.clone())],
         ),
-        Rejection::RequestReused => with_fields(
-            "REQUEST_ID_REUSED",
-            &rejection.to_string(),
-            [("request_id".to_owned(), rejection.to_string())],
-        ),
+        Rejection::RequestReused => {
+            with_fields("REQUEST_ID_REUSED", &rejection.to_string(), [("request_id".to_owned(), rejection.to_string())])
+        }
         Rejection::Overloaded => status(Code::ResourceExhausted, "OVERLOADED", &rejection.to_string(), []),
         Rejection::Unavailable => {
             let message = "the store is not available: the same call with the same request_id can safely be repeated";
@@ -187,12 +185,7 @@ fn refused(refusal: &Refusal) -> Status {
     }
 }
 
-fn status(
-    code: Code,
-    reason: &str,
-    message: &str,
-    facts: impl IntoIterator<Item = (String, String)>,
-) -> Status {
+fn status(code: Code, reason: &str, message: &str, facts: impl IntoIterator<Item = (String, String)>) -> Status {
     Status::with_error_details(code, message, details(reason, facts))
 }
 

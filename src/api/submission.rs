@@ -73,8 +73,7 @@ impl SubmissionService for Api {
         request: Request<v1::SubmissionServiceListRequest>,
     ) -> Result<Response<v1::SubmissionServiceListResponse>, Status> {
         let (principal, message) = self.caller(request, READERS).await?;
-        let terms =
-            filter::parse(&message.filter, &["process", "status", "submitter", "record_type", "record_id"])?;
+        let terms = filter::parse(&message.filter, &["process", "status", "submitter", "record_type", "record_id"])?;
         let descending = match message.order_by.trim() {
             "" | "submitted_at desc" => true,
             "submitted_at" | "submitted_at asc" => false,
@@ -132,8 +131,7 @@ impl SubmissionService for Api {
         let query = ["events", message.id.as_str()];
         let after: u64 = pages::after(&message.page_token, &query)?.unwrap_or_default();
         let store = self.scheduler.store();
-        let events =
-            store.history(&principal.tenant, id, after, size).await.map_err(|error| errors::store(&error))?;
+        let events = store.history(&principal.tenant, id, after, size).await.map_err(|error| errors::store(&error))?;
         if events.is_empty() && after == 0 {
             return Err(errors::rejected(Refusal::SubmissionNotFound.into()));
         }
@@ -211,8 +209,7 @@ impl Api {
         // Nearly every history fits into one page.
         loop {
             let after = events.len() as u64;
-            let page =
-                store.history(tenant, id, after, PAGE_SIZE_MAX).await.map_err(|error| errors::store(&error))?;
+            let page = store.history(tenant, id, after, PAGE_SIZE_MAX).await.map_err(|error| errors::store(&error))?;
             let full = page.len() >= PAGE_SIZE_MAX as usize;
             for event in &page {
                 let event = event.to_event();
@@ -222,9 +219,7 @@ impl Api {
                 break;
             }
         }
-        evolve::replay(&events)
-            .map(Arc::new)
-            .ok_or_else(|| errors::rejected(Refusal::SubmissionNotFound.into()))
+        evolve::replay(&events).map(Arc::new).ok_or_else(|| errors::rejected(Refusal::SubmissionNotFound.into()))
     }
 
     /// Carries out a command and answers with the submission.
@@ -242,11 +237,7 @@ impl Api {
     }
 
     /// The answer once the synchronous steps that the call started have ended, or their `sync_timeout` has passed.
-    pub(super) async fn settle(
-        &self,
-        tenant: &Tenant,
-        answer: Result<Answer, Rejection>,
-    ) -> Result<Answer, Status> {
+    pub(super) async fn settle(&self, tenant: &Tenant, answer: Result<Answer, Rejection>) -> Result<Answer, Status> {
         let mut state = answer.map_err(errors::rejected)?;
         let Some(wait) = state.sync_wait() else { return Ok(state) };
         let mut subscription = self.scheduler.hub().subscribe(tenant, state.id);
@@ -296,17 +287,13 @@ impl Watch {
                 }
             }
         };
-        self.next =
-            if state.status.is_terminal() { Next::End } else { Next::WaitBeyond(state.id, state.version) };
+        self.next = if state.status.is_terminal() { Next::End } else { Next::WaitBeyond(state.id, state.version) };
         let response = v1::SubmissionServiceWatchResponse { submission: Some(convert::submission(&state)) };
         Some((Ok(response), self))
     }
 }
 
-fn submit_ask(
-    principal: &Principal,
-    message: v1::SubmissionServiceSubmitRequest,
-) -> Result<SubmitAsk, Status> {
+fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest) -> Result<SubmitAsk, Status> {
     if message.process.is_empty() {
         return Err(errors::invalid_field("process", "is missing"));
     }

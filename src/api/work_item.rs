@@ -47,10 +47,11 @@ impl WorkItemService for Api {
         let (principal, message) = self.caller(request, READERS).await?;
         let terms = filter::parse(&message.filter, &["status", "process", "submission", "assignee"])?;
         let mut status = filter::read(&terms, "status", "a status such as ASSIGNED", WorkItemStatus::parse)?;
-        let mut assignees = filter::read(&terms, "assignee", "of the form user:NAME, group:NAME or queue:NAME", |text| {
-            let (kind, name) = text.split_once(':')?;
-            Some(vec![Assignee::from_parts(kind, name)?])
-        })?;
+        let mut assignees =
+            filter::read(&terms, "assignee", "of the form user:NAME, group:NAME or queue:NAME", |text| {
+                let (kind, name) = text.split_once(':')?;
+                Some(vec![Assignee::from_parts(kind, name)?])
+            })?;
         if terms.is_empty() {
             status = Some(WorkItemStatus::Assigned);
             assignees = Some(self.assignees_of(&principal).await?);

@@ -104,9 +104,7 @@ fn value_from_json(json: &Json) -> Value {
         Json::Bool(value) => Kind::BoolValue(*value),
         Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Json::String(text) => Kind::StringValue(text.clone()),
-        Json::Array(elements) => {
-            Kind::ListValue(ListValue { values: elements.iter().map(value_from_json).collect() })
-        }
+        Json::Array(elements) => Kind::ListValue(ListValue { values: elements.iter().map(value_from_json).collect() }),
         Json::Object(_) => Kind::StructValue(from_json(json)),
     };
     Value { kind: Some(kind) }

@@ -146,7 +146,10 @@ impl Lane {
         for history in loaded.histories {
             let key = (history.tenant.clone(), history.submission);
             let entry = entry(&history)?;
-            turn.working.insert(key, Working { state: Some(Arc::clone(&entry.state)), stored: Some(entry), events: Vec::new(), fresh: true });
+            turn.working.insert(
+                key,
+                Working { state: Some(Arc::clone(&entry.state)), stored: Some(entry), events: Vec::new(), fresh: true },
+            );
         }
         let now = self.shared.clock.now();
         for (index, waiting) in requests() {
@@ -340,7 +343,8 @@ impl Lane {
     /// The submission as it was at a version: the first answer to a call that came again.
     async fn state_at(&self, key: &Key, version: u64) -> Result<Answer, Rejection> {
         let limit = u32::try_from(version).unwrap_or(u32::MAX);
-        let events = self.shared.store.history(&key.0, key.1, 0, limit).await.map_err(|error| log_store_error(&error))?;
+        let events =
+            self.shared.store.history(&key.0, key.1, 0, limit).await.map_err(|error| log_store_error(&error))?;
         let history = History { tenant: key.0.clone(), submission: key.1, events };
         entry(&history).map(|entry| entry.state).map_err(|error| log_store_error(&error))
     }
