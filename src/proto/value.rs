@@ -3,8 +3,9 @@
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use quorate_engine::Json;
 
-/// How deep data may be nested: deeper than any record people write, shallow enough for every recursive reader.
-pub const DEPTH_MAX: usize = 64;
+/// How deep data may be nested: deeper than any record people write. The protobuf library reads some 30 levels, and data
+/// goes out again inside other messages.
+pub const DEPTH_MAX: usize = 24;
 
 /// Doubles below this are exact integers.
 const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
