@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and which function carries it out.
 //!
 //! Every command writes to a [`Screen`], never to the process's own streams, so that tests read what a user would.
+#![allow(clippy::doc_markdown, reason = "comments of arguments are help texts, which show backticks as they are")]
 
 mod apply;
 mod bench;

@@ -227,7 +227,7 @@ pub(crate) async fn pause_before_retry(attempt: u32) {
 /// reports as UNKNOWN or CANCELLED with a cause; a status that came from the server has no cause).
 pub(crate) fn is_unavailable(status: &Status) -> bool {
     let broken = || {
-        status.source().is_some_and(|cause| cause.is::<tonic::transport::Error>())
+        status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
             && matches!(status.code(), Code::Unknown | Code::Internal)
     };
     status.code() == Code::Unavailable || broken()

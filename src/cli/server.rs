@@ -134,6 +134,8 @@ pub(crate) struct TokenRevokeArgs {
 
 /// The server's entry points, until the server is there.
 pub(crate) mod serve {
+    #![allow(clippy::unused_async, reason = "the server awaits")]
+
     use super::{DevArgs, MigrateArgs, ServeArgs, TokenCommand};
 
     const NOT_BUILT: &str = "not built yet";

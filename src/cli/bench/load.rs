@@ -1,0 +1,176 @@
+//! Submitting at a pace, and following each submission to its end.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use prost_types::Struct;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tonic::Status;
+
+use crate::{
+    cli::{
+        bench::{
+            lock,
+            report::{Recorder, Sample},
+            workload::Workload,
+        },
+        failure::reason,
+        output::status_name,
+        watch::Until,
+    },
+    client::{Client, request_id},
+    proto::v1::{
+        Record, Submission, SubmissionServiceSubmitRequest, SubmissionServiceWatchRequest, SubmissionStatus, Verdict,
+        WorkItemServiceDecideRequest, WorkItemStatus,
+    },
+};
+
+/// How many submissions may be under way where the rate is fixed. Beyond it the next one waits, and its wait counts.
+const IN_FLIGHT_MAX: usize = 10_000;
+
+/// When the next submission begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// When its time has come: so many a second.
+    Open { rate: f64 },
+    /// When one of so many has ended.
+    Closed { concurrency: u32 },
+}
+
+/// The connections, and what to do on them.
+pub(crate) struct Load {
+    pub(crate) workload: Workload,
+    pub(crate) callers: Vec<Client>,
+    pub(crate) watchers: Vec<Client>,
+    pub(crate) reviewers: Vec<Client>,
+}
+
+/// Submits until the window ends, then waits for what is under way, at most for `drain`.
+pub(crate) async fn drive(load: Arc<Load>, pace: Pace, drain: Duration, recorder: Arc<Mutex<Recorder>>) {
+    let end = lock(&recorder).window().end;
+    let mut tasks = JoinSet::new();
+    match pace {
+        Pace::Closed { concurrency } => {
+            for first in 0..concurrency {
+                let (load, recorder) = (Arc::clone(&load), Arc::clone(&recorder));
+                let worker = async move {
+                    let mut number = first;
+                    while Instant::now() < end {
+                        load.measure(number, Instant::now(), &recorder).await;
+                        number = number.wrapping_add(concurrency);
+                    }
+                };
+                tasks.spawn(worker);
+            }
+        }
+        Pace::Open { rate } => {
+            let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+            let mut schedule = schedule(rate, end);
+            while let Some((number, at)) = schedule.recv().await {
+                // The semaphore is never closed; were it, this would merely not be counted.
+                let Ok(permit) = Arc::clone(&places).acquire_owned().await else { break };
+                let (load, recorder) = (Arc::clone(&load), Arc::clone(&recorder));
+                tasks.spawn(async move {
+                    load.measure(number, at, &recorder).await;
+                    drop(permit);
+                });
+                while tasks.try_join_next().is_some() {}
+            }
+        }
+    }
+    let rest = (end + drain).saturating_duration_since(Instant::now());
+    // What is aborted here has begun and not ended, which the report shows.
+    let _ = timeout(rest, async { while tasks.join_next().await.is_some() {} }).await;
+    tasks.abort_all();
+}
+
+/// Sends the number and the time of each submission when its time has come. On a thread of its own: the runtime's timers
+/// tick in milliseconds, and a millisecond is a good part of what is to be measured.
+fn schedule(rate: f64, end: Instant) -> mpsc::Receiver<(u32, Instant)> {
+    let (sender, receiver) = mpsc::channel(IN_FLIGHT_MAX);
+    let start = Instant::now();
+    tokio::task::spawn_blocking(move || {
+        for number in 0.. {
+            let at = start + Duration::from_secs_f64(f64::from(number) / rate);
+            if at >= end {
+                return;
+            }
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            if sender.blocking_send((number, at)).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+impl Load {
+    async fn measure(&self, number: u32, begun: Instant, recorder: &Mutex<Recorder>) {
+        lock(recorder).begin(begun);
+        let mut submitted = false;
+        let result = self.run(number, &mut submitted).await;
+        lock(recorder).end(Sample { begun, ended: Instant::now(), submitted, result });
+    }
+
+    /// One submission, to its approval, or else the reason why it was not approved.
+    async fn run(&self, number: u32, submitted: &mut bool) -> Result<(), String> {
+        let why = |status: Status| reason(&status);
+        let record = Record { id: format!("bench-{number}"), data: Some(Struct::default()), ..Record::default() };
+        let request = SubmissionServiceSubmitRequest {
+            process: self.workload.process().to_owned(),
+            record: Some(record),
+            request_id: request_id(),
+            ..SubmissionServiceSubmitRequest::default()
+        };
+        let answer = pick(&self.callers, number).submissions().submit(request).await.map_err(why)?.into_inner();
+        let submission = answer.submission.ok_or_else(|| "NO_ANSWER".to_owned())?;
+        *submitted = true;
+        if Until::Halted.is_reached(submission.status()) {
+            return approved(submission.status());
+        }
+        let request = SubmissionServiceWatchRequest { id: submission.id };
+        let mut stream = pick(&self.watchers, number).submissions().watch(request).await.map_err(why)?.into_inner();
+        let mut decided = false;
+        while let Some(answer) = stream.message().await.map_err(why)? {
+            let Some(submission) = answer.submission else { continue };
+            if Until::Halted.is_reached(submission.status()) {
+                return approved(submission.status());
+            }
+            if !decided && let Some(decision) = decision(&submission) {
+                pick(&self.reviewers, number).work_items().decide(decision).await.map_err(why)?;
+                decided = true;
+            }
+        }
+        Err("STREAM_ENDED".to_owned())
+    }
+}
+
+/// The connections take turns.
+fn pick(clients: &[Client], number: u32) -> &Client {
+    &clients[usize::try_from(number).unwrap_or_default() % clients.len()]
+}
+
+fn approved(status: SubmissionStatus) -> Result<(), String> {
+    if status == SubmissionStatus::Approved { Ok(()) } else { Err(status_name(status).to_owned()) }
+}
+
+/// The approval of the open work item, if there is one.
+fn decision(submission: &Submission) -> Option<WorkItemServiceDecideRequest> {
+    let mut items = submission.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.work_items);
+    let item = items.find(|item| item.status() == WorkItemStatus::Assigned)?;
+    let digest = submission.record.as_ref().map(|record| record.digest.clone()).unwrap_or_default();
+    Some(WorkItemServiceDecideRequest {
+        id: item.id.clone(),
+        verdict: Verdict::Approve.into(),
+        record_digest: digest,
+        channel: "CLI".to_owned(),
+        request_id: request_id(),
+        ..WorkItemServiceDecideRequest::default()
+    })
+}
