@@ -280,12 +280,12 @@ mod tests {
     use super::*;
     use crate::proto::v1::{Assignee, Decision, Verdict};
 
-    fn at(second: i64) -> Option<Timestamp> {
-        Some(Timestamp { seconds: 1_795_341_600 + second, nanos: 0 })
+    fn at(second: i64) -> Timestamp {
+        Timestamp { seconds: 1_795_341_600 + second, nanos: 0 }
     }
 
     fn lines(before: Option<&Submission>, after: &Submission) -> Vec<String> {
-        change_lines(before, after, &at(59).unwrap())
+        change_lines(before, after, &at(59))
     }
 
     fn waiting() -> Submission {
@@ -293,7 +293,7 @@ mod tests {
             id: "i1".into(),
             assignee: Some(Assignee { kind: AssigneeKind::Group.into(), name: "finance".into() }),
             status: WorkItemStatus::Assigned.into(),
-            assigned_at: at(2),
+            assigned_at: Some(at(2)),
             ..WorkItem::default()
         };
         let check = StepRun {
@@ -303,8 +303,8 @@ mod tests {
             flow: "check-budget".into(),
             flow_version: 3,
             attempt: 1,
-            started_at: at(0),
-            ended_at: at(1),
+            started_at: Some(at(0)),
+            ended_at: Some(at(1)),
             ..StepRun::default()
         };
         let approve = StepRun {
@@ -312,7 +312,7 @@ mod tests {
             name: "finance".into(),
             status: StepRunStatus::InProgress.into(),
             work_items: vec![item],
-            started_at: at(2),
+            started_at: Some(at(2)),
             ..StepRun::default()
         };
         let later = StepRun { id: "s3".into(), status: StepRunStatus::NotStarted.into(), ..StepRun::default() };
@@ -322,7 +322,7 @@ mod tests {
             round: 1,
             status: StageRunStatus::InProgress.into(),
             steps: vec![check, approve, later],
-            started_at: at(0),
+            started_at: Some(at(0)),
             ..StageRun::default()
         };
         Submission {
@@ -332,7 +332,7 @@ mod tests {
             status: SubmissionStatus::InProgress.into(),
             submitter: "ann".into(),
             stages: vec![stage],
-            submitted_at: at(0),
+            submitted_at: Some(at(0)),
             ..Submission::default()
         }
     }
@@ -361,16 +361,16 @@ mod tests {
     fn a_rejection_is_told_from_the_item_to_the_submission() {
         let (before, mut after) = (waiting(), waiting());
         after.status = SubmissionStatus::Rejected.into();
-        after.ended_at = at(9);
+        after.ended_at = Some(at(9));
         let stage = &mut after.stages[0];
         stage.status = StageRunStatus::Completed.into();
-        stage.ended_at = at(9);
+        stage.ended_at = Some(at(9));
         let step = &mut stage.steps[1];
         step.status = StepRunStatus::Completed.into();
-        step.ended_at = at(9);
+        step.ended_at = Some(at(9));
         let item = &mut step.work_items[0];
         item.status = WorkItemStatus::Rejected.into();
-        item.closed_at = at(9);
+        item.closed_at = Some(at(9));
         let decision = Decision {
             verdict: Verdict::Reject.into(),
             actor: "bob".into(),

@@ -174,3 +174,45 @@ fn decision(submission: &Submission) -> Option<WorkItemServiceDecideRequest> {
         ..WorkItemServiceDecideRequest::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::fake::Fake, client::Connection};
+
+    #[tokio::test]
+    async fn w2_decides_the_item_once_as_the_reviewer() {
+        let (fake, server) = Fake::start().await;
+        let timeout = Duration::from_secs(5);
+        let connect = |user: &str| {
+            Client::connect(Connection { server: server.clone(), user: Some(user.to_owned()), token: None, timeout })
+        };
+        let (ann, bob) = (connect("ann").await.unwrap(), connect("bob").await.unwrap());
+        let load =
+            Load { workload: Workload::W2, callers: vec![ann.clone()], watchers: vec![ann], reviewers: vec![bob] };
+        let mut submitted = false;
+        load.run(1, &mut submitted).await.unwrap();
+        assert!(submitted);
+        let submission = fake.only();
+        assert_eq!(submission.submitter, "ann");
+        assert_eq!(submission.stages[0].steps[0].work_items[0].decision.as_ref().unwrap().actor, "bob");
+    }
+
+    #[test]
+    fn an_end_other_than_approval_is_an_error_with_its_name() {
+        assert_eq!(approved(SubmissionStatus::Rejected), Err("REJECTED".to_owned()));
+        assert!(approved(SubmissionStatus::Approved).is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_schedule_is_kept_whether_or_not_anybody_keeps_up() {
+        let end = Instant::now() + Duration::from_millis(200);
+        let mut schedule = schedule(50.0, end);
+        let mut times = Vec::new();
+        while let Some((_, at)) = schedule.recv().await {
+            times.push(at);
+        }
+        assert_eq!(times.len(), 10);
+        assert!(times.windows(2).all(|pair| (pair[1] - pair[0]).as_millis().abs_diff(20) <= 1), "{times:?}");
+    }
+}
