@@ -47,6 +47,9 @@ Exit codes:
 /// How long one call may take where `--timeout` does not say: more than the 10 s that synchronous steps may hold it.
 const CALL_TIMEOUT: &str = "30s";
 
+/// Where help shows what every command understands, apart from what the command itself does.
+const GLOBAL: &str = "Global options";
+
 /// Approvals for any backend: the Quorate server and its command line.
 #[derive(Debug, Parser)]
 #[command(name = "quorate", version, about, after_help = EXIT_CODES, max_term_width = 110)]
@@ -60,22 +63,20 @@ pub(crate) struct Cli {
 /// What every command understands.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalArgs {
-    /// How answers are written
-    ///
-    /// `json` is the proto3 JSON form of the API's messages, with the field names of the .proto files.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    /// How answers are written; json is the proto3 JSON form of the API's messages, with their own field names
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub(crate) output: Format,
     /// The server's address, http:// or https://
-    #[arg(long, global = true, env = "QUORATE_SERVER", default_value = "http://127.0.0.1:7400", value_name = "URL")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "QUORATE_SERVER", default_value = "http://127.0.0.1:7400", value_name = "URL")]
     pub(crate) server: String,
     /// Who calls: in development only, where the server takes any name
-    #[arg(long = "as", global = true, env = "QUORATE_AS", value_name = "NAME")]
+    #[arg(long = "as", global = true, help_heading = GLOBAL, env = "QUORATE_AS", value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The API token to call with; better given by the variable, since other users see command lines
-    #[arg(long, global = true, env = "QUORATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "QUORATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<Token>,
     /// How long one call may take, such as 500ms, 30s or 2m (streams are not limited)
-    #[arg(long, global = true, value_parser = parse_duration, default_value = CALL_TIMEOUT, value_name = "DURATION")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_parser = parse_duration, default_value = CALL_TIMEOUT, value_name = "DURATION")]
     pub(crate) timeout: Duration,
 }
 

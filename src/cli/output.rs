@@ -15,11 +15,9 @@ use crate::{
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// JSON
     Json,
-    /// YAML
     Yaml,
-    /// Aligned columns, for people
+    // Aligned columns, for people. (Not a doc comment: help would spend three lines on each.)
     Table,
 }
 

@@ -9,9 +9,9 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// Where the database is kept
-    #[arg(long, env = "QUORATE_DATA", default_value = ".quorate", value_name = "DIR", conflicts_with = "ephemeral")]
+    #[arg(long, env = "QUORATE_DATA", default_value = ".quorate", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Keep nothing: the database is gone when the server stops
+    /// Keep nothing, wherever --data says: the database is gone when the server stops
     #[arg(long)]
     pub(crate) ephemeral: bool,
     /// The address to listen on; the callers are not authenticated, so it must be a loopback address

@@ -90,6 +90,22 @@ fn no_help_shows_a_secret() {
     }
 }
 
+#[test]
+fn every_command_and_variable_is_documented() {
+    let document = include_str!("../../docs/cli.md");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(document.contains(&format!("`quorate {name}")), "docs/cli.md lacks {name}");
+        for variable in command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()) {
+            assert!(document.contains(&format!("`{variable}`")), "docs/cli.md lacks {variable}");
+        }
+    }
+    let codes = cli::EXIT_CODES.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u8>().ok());
+    for code in codes {
+        assert!(document.contains(&format!("\n| {code} | ")), "docs/cli.md lacks exit code {code}");
+    }
+}
+
 #[tokio::test]
 async fn submit_gives_the_id_and_the_status() {
     let (fake, server) = Fake::start().await;
