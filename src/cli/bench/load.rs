@@ -9,7 +9,7 @@ use prost_types::Struct;
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 use tonic::Status;
 
@@ -55,45 +55,79 @@ pub(crate) struct Load {
 pub(crate) async fn drive(load: Arc<Load>, pace: Pace, drain: Duration, recorder: Arc<Mutex<Recorder>>) {
     let end = lock(&recorder).window().end;
     let mut tasks = JoinSet::new();
-    match pace {
-        Pace::Closed { concurrency } => {
-            for first in 0..concurrency {
-                let (load, recorder) = (Arc::clone(&load), Arc::clone(&recorder));
-                let worker = async move {
-                    let mut number = first;
-                    while Instant::now() < end {
-                        load.measure(number, Instant::now(), &recorder).await;
-                        number = number.wrapping_add(concurrency);
-                    }
-                };
-                tasks.spawn(worker);
+    let mut schedule = None;
+    let work = async {
+        match pace {
+            Pace::Closed { concurrency } => submit_closed(&load, concurrency, end, &recorder, &mut tasks),
+            Pace::Open { rate } => {
+                let schedule = schedule.insert(begin_schedule(rate, end));
+                submit_open(&load, schedule, &recorder, &mut tasks).await;
             }
         }
-        Pace::Open { rate } => {
-            let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-            let mut schedule = schedule(rate, end);
-            while let Some((number, at)) = schedule.recv().await {
-                // The semaphore is never closed; were it, this would merely not be counted.
-                let Ok(permit) = Arc::clone(&places).acquire_owned().await else { break };
-                let (load, recorder) = (Arc::clone(&load), Arc::clone(&recorder));
-                tasks.spawn(async move {
-                    load.measure(number, at, &recorder).await;
-                    drop(permit);
-                });
-                while tasks.try_join_next().is_some() {}
-            }
+        while tasks.join_next().await.is_some() {}
+    };
+    // What is still under way then has begun and not ended, which the report shows.
+    let _ = timeout_at(end + drain, work).await;
+    tasks.abort_all();
+    if let Some(mut schedule) = schedule {
+        while let Ok((_, at)) = schedule.try_recv() {
+            lock(&recorder).begin(at);
         }
     }
-    let rest = (end + drain).saturating_duration_since(Instant::now());
-    // What is aborted here has begun and not ended, which the report shows.
-    let _ = timeout(rest, async { while tasks.join_next().await.is_some() {} }).await;
-    tasks.abort_all();
 }
+
+fn submit_closed(
+    load: &Arc<Load>,
+    concurrency: u32,
+    end: Instant,
+    recorder: &Arc<Mutex<Recorder>>,
+    tasks: &mut JoinSet<()>,
+) {
+    for first in 0..concurrency {
+        let (load, recorder) = (Arc::clone(load), Arc::clone(recorder));
+        tasks.spawn(async move {
+            let mut number = first;
+            loop {
+                let begun = Instant::now();
+                if begun >= end {
+                    return;
+                }
+                lock(&recorder).begin(begun);
+                load.measure(number, begun, &recorder).await;
+                number = number.wrapping_add(concurrency);
+            }
+        });
+    }
+}
+
+async fn submit_open(
+    load: &Arc<Load>,
+    schedule: &mut Schedule,
+    recorder: &Arc<Mutex<Recorder>>,
+    tasks: &mut JoinSet<()>,
+) {
+    let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    while let Some((number, at)) = schedule.recv().await {
+        lock(recorder).begin(at);
+        // The semaphore is never closed; were it, this one would be reported as unfinished.
+        let Ok(permit) = Arc::clone(&places).acquire_owned().await else { continue };
+        let (load, recorder) = (Arc::clone(load), Arc::clone(recorder));
+        tasks.spawn(async move {
+            load.measure(number, at, &recorder).await;
+            drop(permit);
+        });
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+/// The numbers and times of the submissions that are due. Not bounded, or the schedule would wait for the server; it holds
+/// no more than the rate times the time, at 16 bytes each.
+type Schedule = mpsc::UnboundedReceiver<(u32, Instant)>;
 
 /// Sends the number and the time of each submission when its time has come. On a thread of its own: the runtime's timers
 /// tick in milliseconds, and a millisecond is a good part of what is to be measured.
-fn schedule(rate: f64, end: Instant) -> mpsc::Receiver<(u32, Instant)> {
-    let (sender, receiver) = mpsc::channel(IN_FLIGHT_MAX);
+fn begin_schedule(rate: f64, end: Instant) -> Schedule {
+    let (sender, receiver) = mpsc::unbounded_channel();
     let start = Instant::now();
     tokio::task::spawn_blocking(move || {
         for number in 0.. {
@@ -102,7 +136,7 @@ fn schedule(rate: f64, end: Instant) -> mpsc::Receiver<(u32, Instant)> {
                 return;
             }
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            if sender.blocking_send((number, at)).is_err() {
+            if sender.send((number, at)).is_err() {
                 return;
             }
         }
@@ -112,7 +146,6 @@ fn schedule(rate: f64, end: Instant) -> mpsc::Receiver<(u32, Instant)> {
 
 impl Load {
     async fn measure(&self, number: u32, begun: Instant, recorder: &Mutex<Recorder>) {
-        lock(recorder).begin(begun);
         let mut submitted = false;
         let result = self.run(number, &mut submitted).await;
         lock(recorder).end(Sample { begun, ended: Instant::now(), submitted, result });
@@ -136,7 +169,7 @@ impl Load {
         }
         let request = SubmissionServiceWatchRequest { id: submission.id };
         let mut stream = pick(&self.watchers, number).submissions().watch(request).await.map_err(why)?.into_inner();
-        let mut decided = false;
+        let mut decided = self.workload != Workload::W2;
         while let Some(answer) = stream.message().await.map_err(why)? {
             let Some(submission) = answer.submission else { continue };
             if Until::Halted.is_reached(submission.status()) {
@@ -178,7 +211,10 @@ fn decision(submission: &Submission) -> Option<WorkItemServiceDecideRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::fake::Fake, client::Connection};
+    use crate::{
+        cli::{bench::report::Window, fake::Fake},
+        client::Connection,
+    };
 
     #[tokio::test]
     async fn w2_decides_the_item_once_as_the_reviewer() {
@@ -205,9 +241,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_never_finishes_is_not_waited_for_and_hides_nothing() {
+        let (_fake, server) = Fake::start().await;
+        let timeout = Duration::from_secs(5);
+        let connection = Connection { server, user: Some("ann".to_owned()), token: None, timeout };
+        let ann = Client::connect(connection).await.unwrap();
+        // The fake asks a person in every process, and in w3 nobody decides.
+        let (callers, watchers) = (vec![ann.clone()], vec![ann.clone()]);
+        let load = Arc::new(Load { workload: Workload::W3, callers, watchers, reviewers: vec![ann] });
+        let start = Instant::now();
+        let window = Window { start, end: start + Duration::from_millis(100) };
+        let recorder = Arc::new(Mutex::new(Recorder::new(window)));
+        let pace = Pace::Closed { concurrency: 3 };
+        drive(load, pace, Duration::from_millis(50), Arc::clone(&recorder)).await;
+        let report = lock(&recorder).report(Workload::W3, pace);
+        assert_eq!(report.errors["UNFINISHED"], 3, "{report:?}");
+    }
+
+    #[tokio::test]
     async fn the_schedule_is_kept_whether_or_not_anybody_keeps_up() {
         let end = Instant::now() + Duration::from_millis(200);
-        let mut schedule = schedule(50.0, end);
+        let mut schedule = begin_schedule(50.0, end);
         let mut times = Vec::new();
         while let Some((_, at)) = schedule.recv().await {
             times.push(at);
