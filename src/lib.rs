@@ -8,6 +8,7 @@ pub mod clock;
 pub mod proto;
 pub mod queue;
 pub mod scheduler;
+pub mod serve;
 
 /// The one tenant of a server for now: every key of the store begins with it.
 pub const TENANT: &str = "default";
