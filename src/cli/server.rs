@@ -1,5 +1,4 @@
 //! The commands that run and administer a server: their arguments.
-#![allow(dead_code, reason = "the fields are read by the server, which is wired in separately")]
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -52,6 +51,10 @@ pub(crate) struct ServeArgs {
     /// PostgreSQL, 1 with SQLite, which has one writer]
     #[arg(long, env = "QUORATE_LANES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) lanes: Option<u16>,
+    /// After how many seconds a published job that no worker has started or ended is published again; it doubles with each
+    /// time, up to an hour
+    #[arg(long, env = "QUORATE_REDELIVERY_INTERVAL", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) redelivery_interval: u64,
 }
 
 /// The type of the broker's queues.
@@ -132,31 +135,171 @@ pub(crate) struct TokenRevokeArgs {
     pub(crate) id: String,
 }
 
-/// The server's entry points, until the server is there.
+/// The server's entry points.
 pub(crate) mod serve {
-    #![allow(clippy::unused_async, reason = "the server awaits")]
+    use std::{
+        io::{self, Write},
+        sync::Arc,
+        time::Duration,
+    };
 
-    use super::{DevArgs, MigrateArgs, ServeArgs, TokenCommand};
+    use quorate::{
+        auth,
+        queue::topology,
+        serve::{self, Config, Dev, TlsFiles},
+    };
+    use quorate_store::{Store, catalog::ApiTokenRow};
 
-    const NOT_BUILT: &str = "not built yet";
+    use super::{DatabaseArgs, DevArgs, MigrateArgs, QueueType, Role, ServeArgs, TokenCommand, TokenCreateArgs};
 
     /// Runs everything in one process.
-    pub(crate) async fn dev(_args: DevArgs) -> Result<(), String> {
-        Err(NOT_BUILT.to_owned())
+    pub(crate) async fn dev(args: DevArgs) -> Result<(), String> {
+        let data = (!args.ephemeral).then_some(args.data);
+        serve::dev(args.listen, data, stopped(), |dev| greet(dev, &mut io::stdout())).await.map_err(text)
     }
 
     /// Runs the server.
-    pub(crate) async fn serve(_args: ServeArgs) -> Result<(), String> {
-        Err(NOT_BUILT.to_owned())
+    pub(crate) async fn serve(args: ServeArgs) -> Result<(), String> {
+        let config = Config {
+            listen: args.listen,
+            tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+            database_url: args.database.database_url,
+            amqp_url: args.amqp_url,
+            queue_type: match args.queue_type {
+                QueueType::Auto => topology::QueueType::Auto,
+                QueueType::Classic => topology::QueueType::Classic,
+                QueueType::Quorum => topology::QueueType::Quorum,
+            },
+            lanes: args.lanes.map(usize::from),
+            redelivery_interval: Duration::from_secs(args.redelivery_interval),
+        };
+        serve::serve(config, stopped()).await.map_err(text)
     }
 
     /// Migrates the database.
-    pub(crate) async fn migrate(_args: MigrateArgs) -> Result<(), String> {
-        Err(NOT_BUILT.to_owned())
+    pub(crate) async fn migrate(args: MigrateArgs) -> Result<(), String> {
+        let applied = open(&args.database).await?.migrate().await.map_err(text)?;
+        let mut out = io::stdout();
+        for name in &applied {
+            say(&mut out, format_args!("applied {name}"))?;
+        }
+        if applied.is_empty() {
+            say(&mut out, format_args!("nothing to apply: the schema is up to date"))?;
+        }
+        Ok(())
     }
 
     /// Creates, lists and revokes tokens.
-    pub(crate) async fn token(_command: TokenCommand) -> Result<(), String> {
-        Err(NOT_BUILT.to_owned())
+    pub(crate) async fn token(command: TokenCommand) -> Result<(), String> {
+        let mut out = io::stdout();
+        match command {
+            TokenCommand::Create(args) => {
+                let token = auth::new_token();
+                open(&args.database).await?.put_api_token(&token_row(&args, &token)).await.map_err(text)?;
+                say(&mut out, format_args!("{token}"))
+            }
+            TokenCommand::List(args) => {
+                let tokens = open(&args.database).await?.list_api_tokens().await.map_err(text)?;
+                for token in tokens {
+                    let (roles, at) = (token.roles.join(","), token.created_at);
+                    say(&mut out, format_args!("{}  {}  {roles}  {at:.0}  {}", token.id, token.principal, token.note))?;
+                }
+                Ok(())
+            }
+            TokenCommand::Revoke(args) => {
+                match open(&args.database).await?.delete_api_token(&args.id).await.map_err(text)? {
+                    true => say(&mut out, format_args!("revoked {}; servers believe it for 10 s more", args.id)),
+                    false => Err(format!("there is no token `{}`", args.id)),
+                }
+            }
+        }
+    }
+
+    fn token_row(args: &TokenCreateArgs, token: &str) -> ApiTokenRow {
+        let hash = auth::token_hash(token);
+        ApiTokenRow {
+            hash,
+            id: hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
+            tenant: quorate::TENANT.into(),
+            principal: args.user.clone(),
+            roles: args.roles.iter().map(|role| role_name(*role).to_owned()).collect(),
+            note: args.note.clone().unwrap_or_default(),
+            created_at: jiff::Timestamp::now(),
+        }
+    }
+
+    fn role_name(role: Role) -> &'static str {
+        match role {
+            Role::Submitter => auth::Role::Submitter,
+            Role::Reviewer => auth::Role::Reviewer,
+            Role::Designer => auth::Role::Designer,
+            Role::Administrator => auth::Role::Administrator,
+            Role::Worker => auth::Role::Worker,
+            Role::Auditor => auth::Role::Auditor,
+        }
+        .as_str()
+    }
+
+    async fn open(database: &DatabaseArgs) -> Result<Arc<dyn Store>, String> {
+        quorate_store::open(&database.database_url).await.map_err(text)
+    }
+
+    /// Where a development server listens, and what to try next.
+    fn greet(dev: &Dev, out: &mut dyn Write) {
+        let server = if dev.address.port() == 7400 { String::new() } else { format!(" --server http://{}", dev.address) };
+        let data = match &dev.data {
+            Some(folder) => format!("data in {}", folder.display()),
+            None => "nothing is kept".to_owned(),
+        };
+        let mut text = format!("quorate listens on http://{} ({data}); Ctrl-C stops it\n", dev.address);
+        if let Some(example) = &dev.example {
+            let lines = [
+                "the example process `purchase-request` is active, and a submission of ann waits for bob:".to_owned(),
+                format!("  quorate{server} --as bob inbox"),
+                format!("  quorate{server} --as bob approve ITEM --comment fine"),
+                format!("  quorate{server} --as ann watch {example}"),
+            ];
+            text.push_str(&lines.join("\n"));
+            text.push('\n');
+        } else {
+            text.push_str(&format!("  quorate{server} --as bob inbox\n"));
+        }
+        // Nobody reads it: the server runs all the same.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    fn say(out: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), String> {
+        writeln!(out, "{line}").map_err(text)
+    }
+
+    /// Ready when the program is told to stop: by Ctrl-C or SIGTERM. A second time ends it at once.
+    async fn stopped() {
+        signal().await;
+        tokio::spawn(async {
+            signal().await;
+            std::process::exit(130);
+        });
+    }
+
+    async fn signal() {
+        let interrupt = tokio::signal::ctrl_c();
+        #[cfg(unix)]
+        {
+            let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+            let Ok(mut terminate) = terminate else {
+                let _ = interrupt.await;
+                return;
+            };
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = interrupt.await;
+    }
+
+    fn text(error: impl ToString) -> String {
+        error.to_string()
     }
 }
