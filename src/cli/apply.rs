@@ -157,21 +157,30 @@ fn report(
     }
 }
 
-/// The server's refusal of a definition as remarks on the file.
+/// The server's refusal of a definition as remarks on the file. A violation's field is `line:column path` where it has a
+/// place in the text. That text was sent without the lines before it: with them it would be another text, and another
+/// version, wherever it moves in its file.
 fn remarks(document: &Document, status: &Status) -> Vec<Remark> {
     let details = status.get_error_details();
     let violations = details.bad_request().map(|request| request.field_violations.as_slice()).unwrap_or_default();
     if violations.is_empty() {
         return vec![document.remark(0, 0, status.message())];
     }
-    let message = |field: &str, description: &str| match field {
-        "" | "definition" => description.to_owned(),
-        field => format!("{field}: {description}"),
-    };
     let to_remark = |violation: &tonic_types::FieldViolation| {
-        document.remark(0, 0, message(&violation.field, &violation.description))
+        let (field, description) = (violation.field.as_str(), violation.description.as_str());
+        match place_of(field) {
+            Some((line, column)) => document.remark(document.line - 1 + line, column, description),
+            None if field.is_empty() => document.remark(0, 0, description),
+            None => document.remark(0, 0, format!("{field}: {description}")),
+        }
     };
     violations.iter().map(to_remark).collect()
+}
+
+/// The place in `12:3 stages[0].name`.
+fn place_of(field: &str) -> Option<(usize, usize)> {
+    let (line, column) = field.split(' ').next()?.split_once(':')?;
+    Some((line.parse().ok().filter(|&line| line > 0)?, column.parse().ok()?))
 }
 
 async fn check(document: &Document, session: &Session<'_, '_>) -> Result<Vec<v1::Complaint>, Failure> {
@@ -197,7 +206,7 @@ fn describe(document: &Document) -> String {
 
 async fn apply_directory(document: &Document, session: &Session<'_, '_>) -> Result<(String, Value), Failure> {
     let client = &session.client;
-    let request = v1::DirectoryServiceApplyRequest { definition: document.padded(), request_id: request_id() };
+    let request = v1::DirectoryServiceApplyRequest { definition: document.text.clone(), request_id: request_id() };
     let put = client.call(async || client.directory().apply(request.clone()).await).await?;
     let counted = |count: u32, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let (users, groups, queues) =
@@ -210,16 +219,10 @@ async fn apply_flow(document: &Document, session: &Session<'_, '_>) -> Result<(S
     let client = &session.client;
     let get = v1::FlowServiceGetRequest { name: document.name.clone(), version: 0 };
     let before = found(client.call(async || client.flows().get(get.clone()).await).await)?.and_then(|got| got.flow);
-    let request = |definition| v1::FlowServicePublishRequest { definition, activate: true, request_id: request_id() };
-    let publish = request(document.text.clone());
-    let mut published = client.call(async || client.flows().publish(publish.clone()).await).await;
-    if is_invalid(&published) && document.line > 1 {
-        // There is no Validate for flows. What is refused is refused again, this time with the file's line numbers; the
-        // text to store must not have them, or it would be another text wherever it moves in its file.
-        let padded = request(document.padded());
-        published = client.call(async || client.flows().publish(padded.clone()).await).await;
-    }
-    let flow = answered(published?.flow)?;
+    let publish =
+        v1::FlowServicePublishRequest { definition: document.text.clone(), activate: true, request_id: request_id() };
+    let published = client.call(async || client.flows().publish(publish.clone()).await).await?;
+    let flow = answered(published.flow)?;
     let unchanged =
         before.is_some_and(|before| before.version == flow.version && before.status() == v1::VersionStatus::Active);
     Ok(version_line("Flow", "flow", &flow.name, flow.version, unchanged))
@@ -259,8 +262,4 @@ fn found<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
         Err(Failure::Refused(status)) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => Ok(None),
         Err(failure) => Err(failure),
     }
-}
-
-fn is_invalid<T>(result: &Result<T, Failure>) -> bool {
-    matches!(result, Err(Failure::Refused(status)) if status.code() == Code::InvalidArgument)
 }

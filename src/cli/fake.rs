@@ -137,8 +137,8 @@ impl Fake {
     fn publish(&self, definition: &str) -> Result<Process, Status> {
         let name = definition.lines().find_map(|line| line.strip_prefix("name: ")).unwrap_or_default();
         if let Some(line) = definition.lines().position(|line| line.contains("BAD")) {
-            let mut details = ErrorDetails::with_error_info("INVALID_DEFINITION", "quorate", HashMap::new());
-            details.add_bad_request_violation("definition", format!("line {}: this is bad", line + 1));
+            let mut details = ErrorDetails::with_error_info("DEFINITION_INVALID", "quorate", HashMap::new());
+            details.add_bad_request_violation(format!("{}:8 title", line + 1), "this is bad");
             return Err(Status::with_error_details(Code::InvalidArgument, "the definition is invalid", details));
         }
         let mut definitions = self.definitions.lock().unwrap();

@@ -168,7 +168,7 @@ pub(crate) async fn activate(command: ActivateCommand, session: &mut Session<'_,
             })
         }
         ActivateCommand::Flow(args) => {
-            // The API lists no versions of flows: the server knows which is the newest.
+            // The API lists no versions of flows; to the server, version 0 is the newest.
             let version = args.version.unwrap_or(0);
             let request = v1::FlowServiceActivateRequest { name: args.name, version, request_id: request_id() };
             let answer = client.call(async || client.flows().activate(request.clone()).await).await?;

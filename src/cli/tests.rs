@@ -296,7 +296,7 @@ async fn complaints_come_at_their_places_and_nothing_bad_is_stored() {
     assert_eq!(run_as("ann", &server, &["get", "process", "good"]).await.code, 4);
     fs::write(&path, format!("{good}---\n\nkind: Flow\nname: book\ntitle: BAD\n")).unwrap();
     let flow = run_as("ann", &server, &["apply", "-f", file]).await;
-    assert_eq!((flow.code, flow.err), (1, format!("{file}:5:1: line 7: this is bad\n")));
+    assert_eq!((flow.code, flow.err), (1, format!("{file}:7:8: this is bad\n")));
 }
 
 #[tokio::test]
