@@ -43,6 +43,13 @@ impl FromStr for Token {
     }
 }
 
+impl Token {
+    /// The text to send, and to show to nobody.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Token(…)")

@@ -18,12 +18,7 @@ use crate::{
     api::{self, ServeError, Tls},
     auth::{Authenticator, Tokens},
     clock::SystemClock,
-    queue::{
-        Queue,
-        memory::MemoryQueue,
-        rabbit::{InvalidAmqpUrl, RabbitConfig, RabbitQueue},
-        topology::QueueType,
-    },
+    queue::{InvalidAmqpUrl, MemoryQueue, Queue, QueueType, RabbitConfig, RabbitQueue},
     scheduler::{Running, Scheduler, Settings},
 };
 

@@ -340,3 +340,66 @@ impl Process {
         self.stages.iter().position(|stage| stage.name == name)
     }
 }
+
+// STUB-BEGIN
+/// stub
+pub struct Everything;
+/// stub
+pub trait Known: Sync {
+    fn flow(&self, name: &str) -> Option<FlowType>;
+    fn has_user(&self, name: &str) -> bool;
+    fn has_group(&self, name: &str) -> bool;
+    fn has_queue(&self, name: &str) -> bool;
+}
+impl Known for Everything {
+    fn flow(&self, _: &str) -> Option<FlowType> {
+        None
+    }
+    fn has_user(&self, _: &str) -> bool {
+        true
+    }
+    fn has_group(&self, _: &str) -> bool {
+        true
+    }
+    fn has_queue(&self, _: &str) -> bool {
+        true
+    }
+}
+/// stub
+#[derive(Debug, PartialEq)]
+pub enum Severity {
+    Warning,
+    Error,
+}
+/// stub
+#[derive(Debug)]
+pub struct Complaint {
+    pub line: u32,
+    pub column: u32,
+    pub path: String,
+    pub message: String,
+    pub severity: Severity,
+}
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+/// stub
+pub fn read_process(_: &str, _: &dyn Known) -> Result<(Process, Vec<Complaint>), Vec<Complaint>> {
+    Err(vec![])
+}
+/// stub
+pub fn read_flow(_: &str) -> Result<Flow, Vec<Complaint>> {
+    Err(vec![])
+}
+/// stub
+pub struct DirectoryDocument {
+    pub users: Vec<crate::directory::User>,
+    pub groups: Vec<crate::directory::Group>,
+    pub queues: Vec<crate::directory::Queue>,
+}
+/// stub
+pub fn read_directory(_: &str) -> Result<DirectoryDocument, Vec<Complaint>> {
+    Err(vec![])
+}

@@ -10,7 +10,10 @@ use std::{
 };
 
 use clap::Args;
+use quorate_worker::{JobContext, Worker};
+use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     cli::{
@@ -31,6 +34,9 @@ use crate::{
 const DESIGNER: &str = "admin";
 /// Who submits where nobody is named.
 const SUBMITTER: &str = "quorate-bench-submitter";
+
+/// How many jobs the worker of `--with-worker` holds at once: more than it needs, so that it is not what is measured.
+const WORKER_CONCURRENCY: u16 = 256;
 
 /// Arguments of `quorate bench`.
 #[derive(Debug, Args)]
@@ -85,9 +91,10 @@ pub(crate) async fn bench(args: &BenchArgs, session: &mut Session<'_, '_>) -> Re
         return Err(Failure::Usage("--duration: there must be a time to measure in".to_owned()));
     }
     prepare(args, &connection, session).await?;
-    if let Some(url) = &args.with_worker {
-        run_worker(url)?;
-    }
+    let _worker = match &args.with_worker {
+        Some(url) => Some(run_worker(url, connection.token.as_ref().map(|token| token.reveal().to_owned()))?),
+        None => None,
+    };
     let load = Arc::new(connect(args, &connection).await?);
     let pace = args.rate.map_or(Pace::Closed { concurrency: args.concurrency }, |rate| Pace::Open { rate });
     let start = Instant::now();
@@ -128,11 +135,22 @@ fn lock(recorder: &Mutex<Recorder>) -> std::sync::MutexGuard<'_, Recorder> {
     recorder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Serves `quorate-bench-noop` in this process.
-// To be wired to the worker library: this function is all that is in the way.
-fn run_worker(_url: &str) -> Result<(), Failure> {
-    let advice = "start quorate-worker --serve quorate-bench-noop=ok --task-queue quorate-bench";
-    Err(Failure::Failed(format!("--with-worker is not built yet; {advice}")))
+/// Serves `quorate-bench-noop` in this process until the guard is dropped.
+fn run_worker(url: &str, token: Option<String>) -> Result<DropGuard, Failure> {
+    let stop = CancellationToken::new();
+    let mut worker = Worker::builder()
+        .url(url)
+        .name("quorate-bench")
+        .task_queue("quorate-bench")
+        .concurrency(WORKER_CONCURRENCY)
+        .flow("quorate-bench-noop", |_job: JobContext, _input: serde_json::Value| async { Ok(json!({})) });
+    worker = match token {
+        Some(token) => worker.token(Some(token)),
+        None => worker.metadata("quorate-user", "quorate-bench-worker"),
+    };
+    let worker = worker.build().map_err(|error| Failure::Usage(format!("--with-worker: {error}")))?;
+    tokio::spawn(worker.run(stop.clone()));
+    Ok(stop.drop_guard())
 }
 
 /// Stores what the workload needs, quietly.

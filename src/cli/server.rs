@@ -144,8 +144,7 @@ pub(crate) mod serve {
     };
 
     use quorate::{
-        auth,
-        queue::topology,
+        auth, queue,
         serve::{self, Config, Dev, TlsFiles},
     };
     use quorate_store::{Store, catalog::ApiTokenRow};
@@ -166,9 +165,9 @@ pub(crate) mod serve {
             database_url: args.database.database_url,
             amqp_url: args.amqp_url,
             queue_type: match args.queue_type {
-                QueueType::Auto => topology::QueueType::Auto,
-                QueueType::Classic => topology::QueueType::Classic,
-                QueueType::Quorum => topology::QueueType::Quorum,
+                QueueType::Auto => queue::QueueType::Auto,
+                QueueType::Classic => queue::QueueType::Classic,
+                QueueType::Quorum => queue::QueueType::Quorum,
             },
             lanes: args.lanes.map(usize::from),
             redelivery_interval: Duration::from_secs(args.redelivery_interval),

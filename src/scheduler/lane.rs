@@ -418,6 +418,7 @@ fn to_publish(commit: &SubmissionCommit, now: Timestamp) -> impl Iterator<Item =
         tenant: commit.tenant.clone(),
         submission: commit.id,
         job: job.clone(),
+        deliveries: 0,
     })
 }
 

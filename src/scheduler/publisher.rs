@@ -1,7 +1,7 @@
 //! The publisher hands committed jobs to the queue, a batch at a time and several batches at once; the relay brings back what
 //! was not confirmed, or not heard of again (DESIGN 4, invariant 3).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use quorate_engine::{
@@ -42,6 +42,8 @@ pub(super) struct ToPublish {
     pub(super) tenant: Tenant,
     pub(super) submission: SubmissionId,
     pub(super) job: JobRow,
+    /// How often the relay has taken up this attempt.
+    pub(super) deliveries: u32,
 }
 
 /// Where lanes and the relay hand jobs over.
@@ -105,26 +107,29 @@ async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
             return;
         }
     };
-    let mut confirmed = Vec::with_capacity(jobs.len());
+    // By how often they were delivered before: each further wait is twice as long.
+    let mut confirmed: BTreeMap<u32, Vec<AttemptKey>> = BTreeMap::new();
     for (job, published) in jobs.iter().zip(published) {
         match published {
-            Published::Confirmed => confirmed.push(AttemptKey {
+            Published::Confirmed => confirmed.entry(job.deliveries).or_default().push(AttemptKey {
                 tenant: job.tenant.clone(),
                 submission: job.submission,
                 job: job.job.id,
                 attempt: job.job.attempt,
             }),
+            Published::Unconfirmed(reason) => {
+                tracing::debug!(job.id = %job.job.id, %reason, "a job left to the relay");
+            }
             Published::Refused(reason) => {
                 tracing::error!(job.id = %job.job.id, %reason, "the queue refuses a job");
             }
         }
     }
-    if confirmed.is_empty() {
-        return;
-    }
-    let redeliver_at = after(shared.clock.now(), interval(shared));
-    if let Err(error) = shared.store.mark_published(&confirmed, redeliver_at).await {
-        tracing::warn!(%error, "published jobs could not be marked: they will be published again");
+    for (deliveries, attempts) in confirmed {
+        let redeliver_at = after(shared.clock.now(), redelivery_interval(shared, deliveries));
+        if let Err(error) = shared.store.mark_published(&attempts, redeliver_at).await {
+            tracing::warn!(%error, "published jobs could not be marked: they will be published again");
+        }
     }
 }
 
@@ -149,12 +154,14 @@ pub(super) async fn relay(shared: Arc<Shared>, publisher: Publisher, stop: Cance
 }
 
 fn from_row(row: OpenJobRow) -> ToPublish {
-    ToPublish { tenant: row.tenant, submission: row.submission, job: row.job }
+    ToPublish { tenant: row.tenant, submission: row.submission, job: row.job, deliveries: row.deliveries }
 }
 
-fn interval(shared: &Shared) -> SignedDuration {
+/// After which time an attempt that was delivered so often before is delivered again, if nobody has started it by then.
+fn redelivery_interval(shared: &Shared, deliveries: u32) -> SignedDuration {
     SignedDuration::try_from(shared.settings.redelivery_interval)
         .unwrap_or(REDELIVERY_INTERVAL_MAX)
+        .saturating_mul(1_i32.checked_shl(deliveries.min(16)).unwrap_or(i32::MAX))
         .min(REDELIVERY_INTERVAL_MAX)
 }
 

@@ -24,7 +24,7 @@ use crate::{
         },
         value,
     },
-    queue::memory::MemoryQueue,
+    queue::MemoryQueue,
     scheduler::Settings,
 };
 

@@ -88,6 +88,10 @@ impl Store for PostgresStore {
         bounded(claim::mark_published(&self.pool, attempts, redeliver_at)).await
     }
 
+    async fn redeliver_all(&self, now: Timestamp) -> Result<(), StoreError> {
+        bounded(claim::redeliver_all(&self.pool, now)).await
+    }
+
     async fn claim_deliveries(
         &self,
         now: Timestamp,

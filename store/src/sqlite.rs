@@ -127,6 +127,10 @@ impl Store for SqliteStore {
         self.writer.call(move |connection| claim::mark_published(connection, &attempts, redeliver_at)).await
     }
 
+    async fn redeliver_all(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.call(move |connection| claim::redeliver_all(connection, now)).await
+    }
+
     async fn claim_deliveries(
         &self,
         now: Timestamp,

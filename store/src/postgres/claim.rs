@@ -35,6 +35,11 @@ pub(super) async fn mark_published(
     Ok(())
 }
 
+pub(super) async fn redeliver_all(pool: &Pool, now: Timestamp) -> Result<(), StoreError> {
+    run(pool, sql!("job/redeliver_all"), &[&now], |_| Ok(())).await?;
+    Ok(())
+}
+
 pub(super) async fn claim_deliveries(
     pool: &Pool,
     now: Timestamp,

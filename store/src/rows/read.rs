@@ -158,6 +158,7 @@ pub(crate) fn open_job(columns: &mut impl Columns) -> Result<OpenJobRow> {
             heartbeat_timeout: columns.number_or_null()?.map(SignedDuration::from_millis),
         },
         heartbeat_at: columns.time_or_null()?,
+        deliveries: columns.number()?,
     })
 }
 

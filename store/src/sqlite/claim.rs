@@ -33,6 +33,13 @@ pub(super) fn mark_published(
     })
 }
 
+pub(super) fn redeliver_all(connection: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
+    relaxed(connection, |transaction| {
+        write_each(transaction, sql!("job/redeliver_all"), [now], |values, now| values.time(Some(now)))?;
+        Ok(())
+    })
+}
+
 pub(super) fn claim_deliveries(
     connection: &mut Connection,
     now: Timestamp,

@@ -13,6 +13,6 @@ with wanted as (
 )
 select
     tenant, submission, id, step_run, process, stage, step, spec, attempt, token, status, available_at, started_at,
-    deadline, heartbeat_timeout_ms, heartbeat_at
+    deadline, heartbeat_timeout_ms, heartbeat_at, deliveries
 from claimed
 order by was_at, id

@@ -1,7 +1,7 @@
 -- Planned afresh for the filters at hand: a filter that is null is not there.
 select
     tenant, submission, id, step_run, process, stage, step, spec, attempt, token, status, available_at, started_at,
-    deadline, heartbeat_timeout_ms, heartbeat_at
+    deadline, heartbeat_timeout_ms, heartbeat_at, deliveries
 from job
 where tenant = $1
     and ($5::uuid is null or id = $5)

@@ -1,6 +1,6 @@
 select
     tenant, submission, id, step_run, process, stage, step, spec, attempt, token, status, available_at, started_at,
-    deadline, heartbeat_timeout_ms, heartbeat_at
+    deadline, heartbeat_timeout_ms, heartbeat_at, deliveries
 from job
 where tenant = ?1
     and (?5 is null or submission = ?5)

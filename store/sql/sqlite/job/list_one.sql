@@ -1,7 +1,7 @@
 -- As list, where the id is given: the condition has to be plain for the index to be used.
 select
     tenant, submission, id, step_run, process, stage, step, spec, attempt, token, status, available_at, started_at,
-    deadline, heartbeat_timeout_ms, heartbeat_at
+    deadline, heartbeat_timeout_ms, heartbeat_at, deliveries
 from job
 where tenant = ?1
     and id = ?8
