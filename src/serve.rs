@@ -123,8 +123,7 @@ impl Server {
         let (scheduler, running) = Scheduler::start(parts.store, parts.queue, clock, parts.settings);
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let serving =
-            tokio::spawn(api::serve(listener, scheduler.clone(), parts.authenticator, parts.tls, stopped));
+        let serving = tokio::spawn(api::serve(listener, scheduler.clone(), parts.authenticator, parts.tls, stopped));
         Ok(Self { address, stop, serving, scheduler, running })
     }
 

@@ -124,8 +124,8 @@ pub(super) fn refuse(complaints: &[Complaint]) -> Status {
 
 pub(super) fn complaint(complaint: Complaint) -> v1::Complaint {
     v1::Complaint {
-        line: complaint.line,
-        column: complaint.column,
+        line: u32::try_from(complaint.line).unwrap_or(u32::MAX),
+        column: u32::try_from(complaint.column).unwrap_or(u32::MAX),
         path: complaint.path,
         message: complaint.message,
         warning: complaint.severity == Severity::Warning,

@@ -245,7 +245,8 @@ pub(crate) mod serve {
 
     /// Where a development server listens, and what to try next.
     fn greet(dev: &Dev, out: &mut dyn Write) {
-        let server = if dev.address.port() == 7400 { String::new() } else { format!(" --server http://{}", dev.address) };
+        let server =
+            if dev.address.port() == 7400 { String::new() } else { format!(" --server http://{}", dev.address) };
         let data = match &dev.data {
             Some(folder) => format!("data in {}", folder.display()),
             None => "nothing is kept".to_owned(),
