@@ -124,6 +124,12 @@ impl Corner {
         (texts.collect(), message.delivery.data)
     }
 
+    pub(crate) async fn exists(&self, queue: &str) -> bool {
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let channel = self.another_channel().await;
+        channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_ok()
+    }
+
     /// Messages that are ready in a queue.
     pub(crate) async fn count(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
