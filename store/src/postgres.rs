@@ -145,7 +145,8 @@ impl Store for PostgresStore {
     }
 
     async fn projection(&self, tenant: &Tenant, submission: SubmissionId) -> Result<Option<Projection>, StoreError> {
-        bounded(list::projection(&self.pool, tenant, submission)).await
+        // Boxed: six reads under way at once are a large future.
+        bounded(Box::pin(list::projection(&self.pool, tenant, submission))).await
     }
 
     async fn catalog_version(&self, tenant: &Tenant) -> Result<u64, StoreError> {
