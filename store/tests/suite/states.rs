@@ -50,7 +50,7 @@ impl Run {
         let at = start();
         let background = StepRun { job: Some(job(id)), ..step("check", StepRunStatus::InProgress) };
         let approval = StepRun { work_items: vec![item(assignee)], ..step("manager", StepRunStatus::InProgress) };
-        let stage = StageRun {
+        let review = StageRun {
             id: StageRunId(Uuid::now_v7()),
             name: "review".to_owned(),
             ending: None,
@@ -82,7 +82,7 @@ impl Run {
             status: SubmissionStatus::InProgress,
             ending: None,
             round: 1,
-            stage_runs: vec![stage],
+            stage_runs: vec![review],
             current: Some(0),
             failure: None,
             submitted_at: at,
