@@ -148,7 +148,7 @@ pub fn kind_of(text: &str) -> Result<Kind, Vec<Complaint>> {
         let message = format!("`{}` is not read; this version reads `{API_VERSION}`", header.api_version.value);
         checker.error(&header.api_version, "apiVersion", message);
     }
-    let kind = checker.word(&header.kind, "kind", "kind of definition", &Kind::ALL.map(|kind| (kind.as_str(), kind)));
+    let kind = checker.word(&header.kind, "kind", &Kind::ALL.map(|kind| (kind.as_str(), kind)));
     checker.complaints.settle(kind).map(|(kind, _)| kind)
 }
 
@@ -224,22 +224,33 @@ impl<'a> Checker<'a> {
     }
 
     /// One of some words.
-    fn word<T: Copy>(&mut self, word: &Text, path: &str, what: &str, words: &[(&str, T)]) -> Option<T> {
-        self.word_at(word, &word.value, path, what, words)
+    fn word<T: Copy>(&mut self, word: &Text, path: &str, words: &[(&str, T)]) -> Option<T> {
+        self.word_or(word, &word.value, path, words, &[])
     }
 
-    fn word_at<T: Copy>(
+    /// One of some words, where something else than a word could be written too.
+    fn word_or<T: Copy>(
         &mut self,
         at: impl Into<Place>,
         word: &str,
         path: &str,
-        what: &str,
         words: &[(&str, T)],
+        or: &[&str],
     ) -> Option<T> {
         let found = words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value);
         if found.is_none() {
-            let known: Vec<String> = words.iter().map(|(known, _)| format!("`{known}`")).collect();
-            self.error(at, path, format!("`{}` is no {what}; use {}", shorten(word), known.join(" or ")));
+            let known: Vec<String> = words
+                .iter()
+                .map(|(known, _)| *known)
+                .chain(or.iter().copied())
+                .map(|known| format!("`{known}`"))
+                .collect();
+            let choice = match known.split_last() {
+                Some((last, [])) => last.clone(),
+                Some((last, others)) => format!("{} or {last}", others.join(", ")),
+                None => String::new(),
+            };
+            self.error(at, path, format!("`{}` is not understood; write {choice}", shorten(word)));
         }
         found
     }

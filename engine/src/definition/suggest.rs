@@ -34,11 +34,11 @@ fn distance(left: &[char], right: &[char]) -> usize {
         let mut row = vec![i + 1];
         for (j, b) in right.iter().enumerate() {
             let replaced = last[j] + usize::from(a != b);
-            let mut least = replaced.min(last[j + 1] + 1).min(row[j] + 1);
+            let mut cost = replaced.min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *a == right[j - 1] && left[i - 1] == *b {
-                least = least.min(before_last[j - 1] + 1);
+                cost = cost.min(before_last[j - 1] + 1);
             }
-            row.push(least);
+            row.push(cost);
         }
         before_last = last;
         last = row;

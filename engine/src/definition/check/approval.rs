@@ -58,8 +58,8 @@ impl Checker<'_> {
         let all = DecisionRule { approve: Quorum::All, reject: RejectRule::Unreachable };
         let rule = match &source.value {
             WordOr::Word(word) => {
-                let what = "decision rule; besides `{ at_least: n }` and `{ percent: p }`";
-                return self.word_at(source, word, path, what, &[("any", ANY), ("all", all)]).unwrap_or(ANY);
+                let or = ["{ at_least: n }", "{ percent: p }"];
+                return self.word_or(source, word, path, &[("any", ANY), ("all", all)], &or).unwrap_or(ANY);
             }
             WordOr::Object(rule) => rule,
         };
@@ -84,8 +84,7 @@ impl Checker<'_> {
             match &reject.value {
                 WordOr::Word(word) => {
                     let words = [("any", RejectRule::Any), ("unreachable", RejectRule::Unreachable)];
-                    let what = "rule for rejecting; besides `{ at_least: n }`";
-                    self.word_at(reject, word, &path, what, &words).unwrap_or(RejectRule::Any)
+                    self.word_or(reject, word, &path, &words, &["{ at_least: n }"]).unwrap_or(RejectRule::Any)
                 }
                 WordOr::Object(source::AtLeast { at_least }) => {
                     RejectRule::AtLeast(self.number(Some(at_least), &format!("{path}.at_least"), (1, PEOPLE_MAX), 1))
@@ -181,9 +180,8 @@ impl Checker<'_> {
         let Some(source) = &source.on_no_approvers else { return Some(OnNoApprovers::Error) };
         match &source.value {
             WordOr::Word(word) => {
-                let what = "way to go on; besides `{ fallback: [whom, …] }`";
                 let words = [("error", Word::Error), ("reject", Word::Reject)];
-                self.word_at(source, word, path, what, &words).map(|word| match word {
+                self.word_or(source, word, path, &words, &["{ fallback: [whom, …] }"]).map(|word| match word {
                     Word::Error => OnNoApprovers::Error,
                     Word::Reject => OnNoApprovers::Reject,
                 })

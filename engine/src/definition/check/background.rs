@@ -47,7 +47,7 @@ impl Checker<'_> {
         let execution = source
             .execution
             .as_ref()
-            .and_then(|word| self.word(word, &format!("{path}.execution"), "way to execute", &EXECUTIONS))
+            .and_then(|word| self.word(word, &format!("{path}.execution"), &EXECUTIONS))
             .unwrap_or(Execution::Auto);
         let sync_timeout = self.sync_timeout(source, execution, &format!("{path}.sync_timeout"));
         let input = self.input(source, &format!("{path}.input"));

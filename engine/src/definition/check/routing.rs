@@ -84,10 +84,8 @@ impl Checker<'_> {
     }
 
     fn target(&mut self, rule: &source::Rule, from: &source::Stage, map: &Map<'_>, path: &str) -> Target {
-        let outcome = rule
-            .outcome
-            .as_ref()
-            .and_then(|outcome| self.word(outcome, &format!("{path}.outcome"), "outcome", &OUTCOMES));
+        let outcome =
+            rule.outcome.as_ref().and_then(|outcome| self.word(outcome, &format!("{path}.outcome"), &OUTCOMES));
         let path_to = format!("{path}.to");
         if rule.to.value == END {
             if from.fault_path && rule.outcome.is_none() {
@@ -139,8 +137,7 @@ impl Checker<'_> {
         match &source.value {
             WordOr::Word(word) => {
                 let words = [("end", OnRejection::End), ("continue", OnRejection::Continue)];
-                self.word_at(source, word, "on_rejection", "way to go on; besides `{ to: stage }`", &words)
-                    .unwrap_or(OnRejection::End)
+                self.word_or(source, word, "on_rejection", &words, &["{ to: stage }"]).unwrap_or(OnRejection::End)
             }
             WordOr::Object(source::GoTo { to }) => {
                 let Some(index) = self.stage_named(to, map, "on_rejection.to", false) else { return OnRejection::End };
@@ -168,14 +165,12 @@ impl Checker<'_> {
     pub(super) fn reach(&mut self, source: &source::Process, stages: &[Option<Stage>], on_rejection: OnRejection) {
         let map = Map::new(&source.stages.value);
         let Some(first) = source.stages.value.first() else { return };
-        if first.value.fault_path {
-            self.error(
-                &first.value.name,
-                "stages[0].fault_path",
-                "a submission begins with the first stage, which cannot be a fault path",
-            );
-        }
         self.fault_cycle(&map);
+        if first.value.fault_path {
+            let message = "a submission begins with the first stage, which cannot be a fault path";
+            self.error(&first.value.name, "stages[0].fault_path", message);
+            return;
+        }
         // What is reached is known only if all stages could be read.
         let Some(stages) = stages.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else { return };
         let mut reached = BTreeSet::new();
