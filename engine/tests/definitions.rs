@@ -141,6 +141,24 @@ fn every_document_of_the_examples_is_read_without_complaints() {
     assert!(files >= 3);
 }
 
+#[test]
+fn every_definition_in_the_reference_is_read_without_complaints() {
+    let reference = include_str!("../../docs/definitions.md");
+    let blocks: Vec<&str> =
+        reference.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(blocks.len() >= 6);
+    for block in blocks {
+        let complaints = match kind_of(block).unwrap_or_else(|complaints| panic!("{block}{}", lines(&complaints))) {
+            Kind::ApprovalProcess => {
+                read_process(block, &Everything).map_or_else(|complaints| complaints, |(_, warnings)| warnings)
+            }
+            Kind::Flow => read_flow(block).err().unwrap_or_default(),
+            Kind::Directory => read_directory(block).err().unwrap_or_default(),
+        };
+        assert!(complaints.is_empty(), "{block}{}", lines(&complaints));
+    }
+}
+
 /// Runs the cases of a table: `==== claim`, a definition, `----`, and a line for each complaint. What the definition does not
 /// say of what it needs comes after it, so that lines and columns are those of the table's text. A claim that ends in
 /// `(whole)` says everything itself.
@@ -154,7 +172,7 @@ fn check_table(table: &str, defaults: &[(&str, &str)], complaints: impl Fn(&str)
         let text = if whole { definition.to_owned() } else { completed(definition, defaults) };
         let found = lines(&complaints(&text));
         if found.trim() != expected.trim() {
-            wrong.push(format!("==== {claim}\n{definition}----\n{found}"));
+            wrong.push(format!("==== {claim}\n{definition}----\n{found}\n"));
         }
         cases += 1;
     }
@@ -163,7 +181,7 @@ fn check_table(table: &str, defaults: &[(&str, &str)], complaints: impl Fn(&str)
 }
 
 fn lines(complaints: &[Complaint]) -> String {
-    complaints.iter().map(|complaint| format!("{complaint}\n")).collect()
+    complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn completed(definition: &str, defaults: &[(&str, &str)]) -> String {
@@ -172,7 +190,7 @@ fn completed(definition: &str, defaults: &[(&str, &str)]) -> String {
         let is_there =
             definition.lines().any(|line| line.strip_prefix(field).is_some_and(|rest| rest.starts_with(':')));
         if !is_there {
-            text.push_str(&format!("{field}: {value}\n"));
+            text.extend([field, ": ", value, "\n"]);
         }
     }
     text

@@ -10,7 +10,7 @@ use super::{
     complaint::{Complaint, Complaints, Place},
     duration,
     source::{self, Text},
-    suggest::did_you_mean,
+    suggest::nearest,
     yaml,
 };
 use crate::expression::{Expression, Scope, Type};
@@ -288,14 +288,26 @@ impl<'a> Checker<'a> {
         number.value
     }
 
-    /// Complains of a list that is too long, or empty where it must not be.
-    fn length<T>(&mut self, list: &Spanned<Vec<T>>, path: &str, what: &str, least: usize, most: usize) {
-        let length = list.value.len();
-        if length < least {
+    /// A list that is not empty, as far as it is looked at. Complains of one that is longer.
+    fn list<'l, T>(&mut self, list: &'l Spanned<Vec<T>>, path: &str, what: &str, most: usize) -> &'l [T] {
+        if list.value.is_empty() {
             self.error(list, path, format!("at least one {what} is needed"));
-        } else if length > most {
-            self.error(list, path, format!("{length} are too many; use at most {most}"));
         }
+        self.at_most(&list.value, list, path, most)
+    }
+
+    fn at_most<'l, T>(&mut self, list: &'l [T], at: impl Into<Place>, path: &str, most: usize) -> &'l [T] {
+        if list.len() > most {
+            self.error(at, path, format!("{} are too many; use at most {most}", list.len()));
+        }
+        &list[..list.len().min(most)]
+    }
+
+    /// The end of a complaint about an unknown name: what may have been meant, or nothing.
+    fn hint<'n>(&self, name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+        // Beyond the bound nothing is added, and looking for near names would be work for nothing.
+        let near = if self.complaints.is_full() { None } else { nearest(name, names) };
+        near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
     }
 
     /// Complains of a user, a group or a queue that does not exist.
@@ -327,12 +339,8 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown(&mut self, name: &Text, path: &str, of: Named) {
-        // Beyond the bound nothing is added, and looking for near names would be work for nothing.
-        if self.complaints.is_full() {
-            return;
-        }
-        let names = self.known.names(of);
-        let hint = did_you_mean(&name.value, names.iter().map(String::as_str));
+        let names = if self.complaints.is_full() { Vec::new() } else { self.known.names(of) };
+        let hint = self.hint(&name.value, names.iter().map(String::as_str));
         self.error(name, path, format!("there is no {} `{}`{hint}", of.as_str(), shorten(&name.value)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_saphyr::Spanned;
 
-use super::{Checker, Named, Text, did_you_mean, expressions::Wanted, process::Facts, shorten};
+use super::{Checker, Named, Text, expressions::Wanted, process::Facts, shorten};
 use crate::definition::{
     ApprovalStep, AssignRule, DecisionRule, FlowType, OnNoApprovers, Quorum, RejectRule,
     source::{self, WordOr},
@@ -100,8 +100,8 @@ impl Checker<'_> {
         path: &str,
         decision: DecisionRule,
     ) -> Option<Vec<AssignRule>> {
-        self.length(rules, path, "user, group, queue or manager", 1, ASSIGN_RULES_MAX);
-        let rules: Vec<Option<AssignRule>> = (rules.value.iter().enumerate())
+        let rules = self.list(rules, path, "user, group, queue or manager", ASSIGN_RULES_MAX);
+        let rules: Vec<Option<AssignRule>> = (rules.iter().enumerate())
             .map(|(index, rule)| self.assign_rule(rule, &format!("{path}[{index}]"), decision))
             .collect();
         rules.into_iter().collect()
@@ -193,9 +193,8 @@ impl Checker<'_> {
     }
 
     fn distinct_from(&mut self, step: &Text, names: &[Text], path: &str, facts: &Facts<'_>) {
-        if let Some(beyond) = names.get(DISTINCT_FROM_MAX) {
-            self.error(beyond, path, format!("{} are too many; use at most {DISTINCT_FROM_MAX}", names.len()));
-        }
+        let Some(first) = names.first() else { return };
+        let names = self.at_most(names, first, path, DISTINCT_FROM_MAX);
         for (index, name) in names.iter().enumerate() {
             let path = format!("{path}[{index}]");
             match facts.steps.get(name.value.as_str()) {
@@ -213,7 +212,7 @@ impl Checker<'_> {
                 }
                 None => {
                     let approvals = facts.steps.iter().filter(|(_, asks)| **asks).map(|(name, _)| *name);
-                    let hint = did_you_mean(&name.value, approvals);
+                    let hint = self.hint(&name.value, approvals);
                     self.error(name, &path, format!("there is no step `{}`{hint}", shorten(&name.value)));
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_saphyr::Spanned;
 
-use super::{Checker, Text, did_you_mean, graph, shorten};
+use super::{Checker, Text, graph, shorten};
 use crate::definition::{
     OnRejection, Outcome, Route, Stage, Target,
     source::{self, WordOr},
@@ -60,11 +60,11 @@ impl Checker<'_> {
             let following = (index + 1..map.stages.len()).find(|later| !map.is_fault(*later));
             return Some(vec![Route { when: None, to: following.map_or(Target::End(None), Target::Stage) }]);
         };
-        self.length(next, &path, "rule", 1, ROUTES_MAX);
+        let rules = self.list(next, &path, "rule", ROUTES_MAX);
         let last = next.value.len().saturating_sub(1);
         let mut always = false;
         let mut routes = Vec::new();
-        for (number, rule) in next.value.iter().enumerate() {
+        for (number, rule) in rules.iter().enumerate() {
             let path = format!("{path}[{number}]");
             if always {
                 self.error(rule, &path, "this rule is never looked at: the one before has no `when`");
@@ -155,7 +155,7 @@ impl Checker<'_> {
         let index = map.by_name.get(name.value.as_str()).copied();
         if index.is_none() {
             let names = map.by_name.keys().copied().chain(or_end.then_some(END));
-            let message = format!("there is no stage `{}`{}", shorten(&name.value), did_you_mean(&name.value, names));
+            let message = format!("there is no stage `{}`{}", shorten(&name.value), self.hint(&name.value, names));
             self.error(name, path, message);
         }
         index
