@@ -2,5 +2,13 @@
 //!
 //! `ARCHITECTURE.md` has the picture, the code map and the invariants.
 
+pub mod api;
+pub mod auth;
+pub mod clock;
 pub mod proto;
 pub mod queue;
+pub mod scheduler;
+pub mod serve;
+
+/// The one tenant of a server for now: every key of the store begins with it.
+pub const TENANT: &str = "default";

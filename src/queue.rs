@@ -2,20 +2,32 @@
 //!
 //! A queue may lose everything it holds: the store's outbox brings every open job back (DESIGN 4, invariant 3). So a queue
 //! promises only this: what it confirmed it will deliver unless it dies, and a delivery that is not acknowledged comes again.
+//!
+//! [`RabbitQueue`] is the queue of a deployment, [`MemoryQueue`] that of the embedded server and of simulations.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::proto::v1::{Job, JobReport};
 
+mod memory;
+mod rabbit;
+mod topology;
+
+pub use memory::MemoryQueue;
+pub use rabbit::{InvalidAmqpUrl, RabbitConfig, RabbitQueue};
+pub use topology::{Names, QueueType, TASK_QUEUE_NAME_MAX, is_task_queue_name};
+
 /// The bound of a job's or a report's JSON, in bytes (DESIGN 6).
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// What became of one published job.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Published {
     /// The broker has it.
     Confirmed,
+    /// Not taken, or not known to be: it is to be published again later. Others of its batch may have been confirmed.
+    Unconfirmed(String),
     /// It will never take it as it is (too large, no such route after declaring it): trying again is no use.
     Refused(String),
 }
@@ -48,11 +60,12 @@ pub struct Delivery<T> {
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Publishes a batch, each job to its task queue, and waits for all confirms: publishes are streamed, never one at a
-    /// time. The answers are in the order of the jobs. `Err`: nothing is known of any of them.
+    /// time. The answers are in the order of the jobs. `Err`: nothing was published, as far as is known.
     async fn publish(&self, jobs: Vec<Job>) -> Result<Vec<Published>, QueueUnavailable>;
 
     /// Reports as they come in, for as long as the stream is held. A message that cannot be read is buried and not yielded.
-    /// When the connection is lost the stream goes on after reconnecting, with backoff; it does not end by itself.
+    /// When the connection is lost the stream goes on after reconnecting, with backoff; it ends only when the queue closes.
+    /// What is unsettled when the stream is dropped comes again.
     fn reports(&self) -> BoxStream<'static, Delivery<JobReport>>;
 
     /// Jobs of these task queues, at most `concurrency` unsettled at a time: for workers that come over gRPC.

@@ -238,10 +238,20 @@ pub enum EventKind {
         /// Which.
         job: JobId,
     },
-    /// A rejection settled the submission's ending.
+    /// An administrator retried the step of a job that had ended: its next attempt is due.
+    JobRevived {
+        /// Which.
+        job: JobId,
+        /// The number of the next attempt.
+        attempt: u32,
+        /// Its token.
+        token: Token,
+    },
+    /// It is settled that the submission will end Rejected.
     RejectionDecided {
-        /// The approval step run that was rejected.
-        step_run: StepRunId,
+        /// The approval step run that was rejected; none where routing said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step_run: Option<StepRunId>,
     },
     /// The submitter, or an administrator, took the submission back.
     Recalled {
@@ -301,7 +311,7 @@ impl EventKind {
     }
 
     /// The event of these stored parts.
-    pub fn from_parts(kind: &str, body: Json) -> Result<Self, UnreadableEvent> {
+    pub fn from_parts(kind: &str, body: &Json) -> Result<Self, UnreadableEvent> {
         let parts = serde_json::json!({ "kind": kind, "body": body });
         serde_json::from_value(parts)
             .map_err(|error| UnreadableEvent { kind: kind.to_owned(), reason: error.to_string() })

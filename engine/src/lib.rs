@@ -6,12 +6,18 @@
 //! applies an event to the state, and [`project`](projection::project) says what the tables show of a state. No I/O, no
 //! clock, no randomness, no hash order: the same arguments give the same answer on every machine.
 
+pub mod command;
+pub mod context;
+pub mod decide;
+pub mod decision_rule;
 pub mod definition;
 pub mod directory;
 pub mod event;
+pub mod evolve;
 pub mod expression;
 pub mod id;
 pub mod projection;
+pub mod refusal;
 pub mod state;
 pub mod status;
 

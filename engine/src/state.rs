@@ -51,7 +51,7 @@ pub struct Submission {
 }
 
 /// A version of a process or a flow.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VersionRef {
     /// Its name.
     pub name: String,
@@ -92,8 +92,8 @@ pub enum FailureReason {
     FlowFailed,
     /// A flow took longer than it may, in all its attempts.
     Timeout,
-    /// A flow's output does not meet its schema.
-    OutputInvalid,
+    /// The input of a flow does not meet its schema, or is too large.
+    InputInvalid,
     /// There is no active version of a flow.
     FlowNotActive,
     /// An expression could not be evaluated.
@@ -114,7 +114,7 @@ impl FailureReason {
         match self {
             Self::FlowFailed => "FLOW_FAILED",
             Self::Timeout => "TIMEOUT",
-            Self::OutputInvalid => "OUTPUT_INVALID",
+            Self::InputInvalid => "INPUT_INVALID",
             Self::FlowNotActive => "FLOW_NOT_ACTIVE",
             Self::ExpressionFailed => "EXPRESSION_FAILED",
             Self::NoApprovers => "NO_APPROVERS",
@@ -321,6 +321,8 @@ pub struct Job {
     pub status: JobStatus,
     /// From 1.
     pub attempt: u32,
+    /// How many attempts there were before an administrator retried the step: they no longer count.
+    pub attempts_before: u32,
     /// What makes a report on this attempt count.
     pub token: Token,
     /// When this attempt may be published.

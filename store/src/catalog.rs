@@ -101,6 +101,21 @@ impl CatalogChange {
             request: None,
         }
     }
+
+    /// The versions of processes, the active ones last: one version of a name is active at a time, and the one that was has to
+    /// step back first.
+    pub(crate) fn processes_in_order(&self) -> Vec<&ProcessVersionRow> {
+        let mut rows: Vec<_> = self.processes.iter().collect();
+        rows.sort_by_key(|row| row.status == VersionStatus::Active);
+        rows
+    }
+
+    /// The versions of flows, the active ones last, as those of processes.
+    pub(crate) fn flows_in_order(&self) -> Vec<&FlowVersionRow> {
+        let mut rows: Vec<_> = self.flows.iter().collect();
+        rows.sort_by_key(|row| row.status == VersionStatus::Active);
+        rows
+    }
 }
 
 /// An API token, by the hash of its text.

@@ -8,6 +8,8 @@ use quorate_engine::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::canonical::canonical_text;
+
 /// SHA-256.
 pub type Hash = [u8; 32];
 
@@ -34,7 +36,7 @@ pub struct StoredEvent {
 impl StoredEvent {
     /// The engine's event.
     pub fn to_event(&self) -> Result<Event, UnreadableEvent> {
-        Ok(Event { at: self.at, kind: EventKind::from_parts(&self.kind, self.body.clone())? })
+        Ok(Event { at: self.at, kind: EventKind::from_parts(&self.kind, &self.body)? })
     }
 }
 
@@ -67,8 +69,7 @@ pub fn verify(submission: SubmissionId, events: &[StoredEvent]) -> Result<(), u6
 }
 
 fn hash(submission: SubmissionId, seq: u64, at: Timestamp, kind: &str, body: &Json, previous: &Hash) -> Hash {
-    // JSON objects are sorted by key and numbers keep their value through both stores, so this text is canonical.
-    let body = body.to_string();
+    let body = canonical_text(body);
     let mut hasher = Sha256::new();
     hasher.update(previous);
     hasher.update(submission.0.as_bytes());

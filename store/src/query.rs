@@ -1,5 +1,7 @@
 //! What can be listed. Pages are keyset pages: each page says after which key the next begins.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use quorate_engine::{
     id::{JobId, SubmissionId, Tenant, WorkItemId},
@@ -10,6 +12,12 @@ use quorate_engine::{
 
 /// The most rows that a page may hold.
 pub const PAGE_SIZE_MAX: u32 = 500;
+
+/// The bound of a page as the stores take it: one row more than a page may be asked for, so that a caller can see whether there
+/// is a next page.
+pub(crate) fn page_rows(limit: u32) -> i64 {
+    i64::from(limit.min(PAGE_SIZE_MAX + 1))
+}
 
 /// Which submissions, in the order of their time of submission and then their id.
 #[derive(Clone, Debug)]
@@ -51,6 +59,13 @@ pub struct WorkItemQuery {
     pub after: Option<(Timestamp, WorkItemId)>,
     /// How many rows at most.
     pub limit: u32,
+}
+
+impl WorkItemQuery {
+    /// The assignees, each once: an item of an assignee who is named twice is to be listed once.
+    pub(crate) fn distinct_assignees(&self) -> Option<BTreeSet<&Assignee>> {
+        self.assignees.as_ref().map(|assignees| assignees.iter().collect())
+    }
 }
 
 /// A work item and what a reviewer wants to see of its submission.

@@ -150,6 +150,8 @@ pub struct OpenJobRow {
     pub job: JobRow,
     /// When it was last heard of.
     pub heartbeat_at: Option<Timestamp>,
+    /// How often the relay has claimed this attempt.
+    pub deliveries: u32,
 }
 
 /// The live attempt of a job.
@@ -194,6 +196,10 @@ pub trait Store: Send + Sync + 'static {
     /// Marks attempts as confirmed by the broker, each to be delivered again at `redeliver_at` unless a worker has started or
     /// ended it by then. Rows that are gone, at another attempt, or started are left alone.
     async fn mark_published(&self, attempts: &[AttemptKey], redeliver_at: Timestamp) -> Result<(), StoreError>;
+
+    /// Makes every open job that no worker has started due for delivery now: for a queue that holds nothing when a server
+    /// starts.
+    async fn redeliver_all(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Claims jobs that are due for (another) delivery, oldest first, until `claimed_until`: other replicas do not see them
     /// before then.

@@ -1,0 +1,160 @@
+//! Commands: what can be asked of a submission.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    Json,
+    id::{JobId, SubmissionId, Tenant, Token, UserName, WorkItemId},
+    state::{Verdict, VersionRef},
+};
+
+/// What is asked of one submission.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Begin it.
+    Submit(Box<Submit>),
+    /// Decide a work item.
+    Decide(Decide),
+    /// Take it back.
+    Recall {
+        /// Who asks.
+        by: Actor,
+        /// Why.
+        comment: String,
+    },
+    /// End it.
+    Cancel {
+        /// Who asks.
+        by: Actor,
+        /// Why.
+        comment: String,
+    },
+    /// Say something.
+    Comment {
+        /// Who says it.
+        by: Actor,
+        /// What.
+        comment: String,
+    },
+    /// Start a new attempt of a step in error.
+    RetryStep {
+        /// Who asks.
+        by: Actor,
+        /// The step's name.
+        step: String,
+    },
+    /// Complete a step in error with stated outputs.
+    SkipStep {
+        /// Who asks.
+        by: Actor,
+        /// The step's name.
+        step: String,
+        /// What to take for its outputs: an object.
+        outputs: Json,
+        /// Why.
+        comment: String,
+    },
+    /// A worker reports on an attempt.
+    Report(Report),
+    /// A bound of a job may have passed.
+    JobOverdue {
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: u32,
+        /// When it was last heard of.
+        heartbeat_at: Option<Timestamp>,
+    },
+    /// Time has passed: look whether a condition holds now.
+    Wake,
+}
+
+/// Begins a submission.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The id of the new submission.
+    pub id: SubmissionId,
+    /// The process version: the active one.
+    pub process: VersionRef,
+    /// The type of the record; the process's own when empty.
+    pub record_type: String,
+    /// The record's id in the user's system.
+    pub record_id: String,
+    /// The record's data: an object.
+    pub data: Arc<Json>,
+    /// Who submits it.
+    pub submitter: UserName,
+    /// Whom they act for.
+    pub on_behalf_of: Option<UserName>,
+    /// What they say.
+    pub comment: String,
+}
+
+/// Decides a work item.
+#[derive(Clone, Debug)]
+pub struct Decide {
+    /// Which.
+    pub work_item: WorkItemId,
+    /// Who decides.
+    pub actor: UserName,
+    /// Which way.
+    pub verdict: Verdict,
+    /// What they say.
+    pub comment: String,
+    /// The way it came: `API`, `CLI`, …
+    pub channel: String,
+    /// The digest of the record that they saw.
+    pub record_digest: String,
+}
+
+/// Who asks, and with which right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// Their name.
+    pub name: UserName,
+    /// Whether they are an administrator.
+    pub administrator: bool,
+}
+
+/// A worker's report on an attempt.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// What makes it count.
+    pub token: Token,
+    /// What it says.
+    pub outcome: ReportOutcome,
+}
+
+/// What a worker says of an attempt.
+#[derive(Clone, Debug)]
+pub enum ReportOutcome {
+    /// It has started.
+    Started {
+        /// Who the worker is.
+        worker: String,
+    },
+    /// It goes on.
+    Heartbeat,
+    /// The flow completed.
+    Completed {
+        /// What it returned: an object.
+        output: Json,
+    },
+    /// The flow failed.
+    Failed {
+        /// A short stable name.
+        code: String,
+        /// For people.
+        message: String,
+        /// Whether another attempt may help.
+        retryable: bool,
+    },
+}

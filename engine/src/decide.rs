@@ -1,0 +1,315 @@
+//! Decide: what follows from a command, or why nothing does. One total function of the state, the command and the context.
+
+mod authorize;
+mod conditions;
+mod draft;
+mod job;
+mod progress;
+mod start;
+
+pub use authorize::{authorize_decision, may_decide};
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Json,
+    command::{Actor, Command, Decide, Submit},
+    context::Context,
+    decision_rule::Votes,
+    event::{Event, EventKind},
+    evolve,
+    id::{StepRunId, UserName, WorkItemId},
+    refusal::Refusal,
+    state::{Decision, Ending, Record, StepRun, Submission, Verdict, WorkItem},
+    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+};
+
+use draft::Draft;
+
+/// How long a comment may be, in bytes: what a mail or a screen can still show (the original allows 4,000 characters).
+pub const COMMENT_BYTES_MAX: usize = 4_000;
+
+/// How many events a submission may have before comments and further rounds are refused: a history stays readable, and can
+/// be loaded in one go.
+pub const EVENTS_MAX: u64 = 10_000;
+
+/// How often routing may go back before the submission is taken for one that never ends.
+pub const ROUNDS_MAX: u32 = 100;
+
+/// What follows from a command.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// The state with the events applied.
+    pub state: Submission,
+    /// What happened, in order. Empty: the command was right and changed nothing.
+    pub events: Vec<Event>,
+    /// For a heartbeat: that the job is alive is not an event, but the store has to know.
+    pub heartbeat: bool,
+}
+
+/// Decides a command on a submission; `state` is `None` for one that does not exist yet.
+pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Context<'_>) -> Result<Decided, Refusal> {
+    let Some(state) = state else {
+        return match command {
+            Command::Submit(submit) => decide_submit(submit, context),
+            Command::Report(_) | Command::JobOverdue { .. } => Err(Refusal::JobNotFound),
+            Command::Decide(_) => Err(Refusal::WorkItemNotFound),
+            _ => Err(Refusal::SubmissionNotFound),
+        };
+    };
+    let mut draft = Draft::new(state.clone(), context);
+    match command {
+        // The id is new for each submission: one that exists was stored by this very command before.
+        Command::Submit(_) | Command::Wake => draft.progress(),
+        Command::Decide(decide) => decide_work_item(&mut draft, decide)?,
+        Command::Recall { by, comment } => recall(&mut draft, by, comment)?,
+        Command::Cancel { by, comment } => cancel(&mut draft, by, comment)?,
+        Command::Comment { by, comment } => add_comment(&mut draft, by, comment)?,
+        Command::RetryStep { by, step } => retry_step(&mut draft, by, step)?,
+        Command::SkipStep { by, step, outputs, comment } => skip_step(&mut draft, by, step, outputs, comment)?,
+        Command::Report(report) => draft.report(report)?,
+        Command::JobOverdue { job, attempt, heartbeat_at } => draft.job_overdue(*job, *attempt, *heartbeat_at)?,
+    }
+    Ok(draft.finish())
+}
+
+/// SHA-256 over a record's data, in hexadecimal: the same for the same data, whatever the order of its fields.
+pub fn record_digest(data: &Json) -> String {
+    format!("{:x}", Sha256::digest(data.to_string().as_bytes()))
+}
+
+fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, Refusal> {
+    check_comment("comment", &submit.comment)?;
+    for person in std::iter::once(&submit.submitter).chain(&submit.on_behalf_of) {
+        if context.directory.users.get(person.as_str()).is_some_and(|user| !user.active) {
+            return Err(Refusal::NotActive { actor: person.clone() });
+        }
+    }
+    let process = context.process;
+    if !submit.record_type.is_empty() && submit.record_type != process.record.name {
+        let (takes, given) = (process.record.name.clone(), submit.record_type.clone());
+        return Err(Refusal::RecordTypeUnfit { takes, given });
+    }
+    let violations = process.record.schema.as_ref().map(|schema| schema.violations(&submit.data)).unwrap_or_default();
+    if !violations.is_empty() {
+        return Err(Refusal::RecordInvalid { violations });
+    }
+    let record = Record {
+        record_type: process.record.name.clone(),
+        id: submit.record_id.clone(),
+        version: 1,
+        digest: record_digest(&submit.data),
+        data: Arc::clone(&submit.data),
+    };
+    let summary = conditions::summary(process, submit, &record, context.now);
+    let event = Event {
+        at: context.now,
+        kind: EventKind::Submitted {
+            tenant: submit.tenant.clone(),
+            submission: submit.id,
+            process: submit.process.clone(),
+            record,
+            submitter: submit.submitter.clone(),
+            on_behalf_of: submit.on_behalf_of.clone(),
+            comment: submit.comment.clone(),
+            summary,
+        },
+    };
+    let Some(state) = evolve::begin(&event) else { unreachable!("the event just made is that of a submission") };
+    let mut draft = Draft::begin(state, event, context);
+    draft.start_stage(0);
+    draft.progress();
+    Ok(draft.finish())
+}
+
+fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Refusal> {
+    check_comment("comment", &decide.comment)?;
+    let (_, step, item) = draft.state.work_item(decide.work_item).ok_or(Refusal::WorkItemNotFound)?;
+    check_open(item)?;
+    check_in_progress(&draft.state)?;
+    authorize_decision(&draft.state, draft.context.process, step, item, &decide.actor, draft.context.directory)?;
+    if decide.record_digest != draft.state.record.digest {
+        return Err(Refusal::RecordChanged { digest: draft.state.record.digest.clone() });
+    }
+    if decide.verdict == Verdict::Reject && decide.comment.trim().is_empty() {
+        return Err(Refusal::CommentMissing);
+    }
+    let decision = Decision {
+        verdict: decide.verdict,
+        actor: decide.actor.clone(),
+        comment: decide.comment.clone(),
+        channel: decide.channel.clone(),
+        record_digest: decide.record_digest.clone(),
+    };
+    draft.emit(EventKind::WorkItemDecided { work_item: decide.work_item, decision });
+    draft.progress();
+    Ok(())
+}
+
+/// Whether an item can still be decided; the refusal says by whom it was, and when.
+fn check_open(item: &WorkItem) -> Result<(), Refusal> {
+    match (item.status, &item.decision, item.closed_at) {
+        (WorkItemStatus::Assigned, ..) => Ok(()),
+        (_, Some(decision), Some(at)) => {
+            Err(Refusal::AlreadyDecided { by: decision.actor.clone(), at, verdict: decision.verdict })
+        }
+        (status, ..) => Err(Refusal::WorkItemClosed { status }),
+    }
+}
+
+fn recall(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> Result<(), Refusal> {
+    check_comment("comment", comment)?;
+    check_not_ended(&draft.state)?;
+    let own = by.name == draft.state.submitter || Some(&by.name) == draft.state.on_behalf_of.as_ref();
+    if !own && !by.administrator {
+        return Err(Refusal::NotPermitted { actor: by.name.clone(), needed: "the submitter or an administrator" });
+    }
+    match draft.state.status {
+        SubmissionStatus::InProgress | SubmissionStatus::Suspended => {}
+        status => return Err(Refusal::SubmissionStatusUnfit { status, needed: "IN_PROGRESS or SUSPENDED" }),
+    }
+    check_not_ending(&draft.state)?;
+    draft.cancel_stage(WorkItemStatus::Recalled);
+    draft.emit(EventKind::Recalled { by: by.name.clone(), comment: comment.to_owned() });
+    draft.run_ending(Ending::Recalled);
+    Ok(())
+}
+
+fn cancel(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> Result<(), Refusal> {
+    check_comment("comment", comment)?;
+    check_not_ended(&draft.state)?;
+    check_administrator(by)?;
+    check_not_ending(&draft.state)?;
+    draft.cancel_stage(WorkItemStatus::Canceled);
+    draft.emit(EventKind::Canceled { by: by.name.clone(), comment: comment.to_owned() });
+    draft.run_ending(Ending::Canceled);
+    Ok(())
+}
+
+fn add_comment(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> Result<(), Refusal> {
+    check_comment("comment", comment)?;
+    check_not_ended(&draft.state)?;
+    if comment.trim().is_empty() {
+        return Err(Refusal::CommentMissing);
+    }
+    if draft.state.version >= EVENTS_MAX {
+        return Err(Refusal::HistoryFull { max: EVENTS_MAX });
+    }
+    let involved = by.administrator
+        || by.name == draft.state.submitter
+        || Some(&by.name) == draft.state.on_behalf_of.as_ref()
+        || asks(&draft.state, &by.name, draft.context);
+    if !involved {
+        return Err(Refusal::NotPermitted {
+            actor: by.name.clone(),
+            needed: "the submitter, somebody who was asked, or an administrator",
+        });
+    }
+    draft.emit(EventKind::Commented { by: by.name.clone(), comment: comment.to_owned() });
+    Ok(())
+}
+
+/// Whether any work item of the submission asks, or asked, this person.
+fn asks(state: &Submission, name: &UserName, context: &Context<'_>) -> bool {
+    let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
+    steps.flat_map(|step| &step.work_items).any(|item| may_decide(&item.assignee, name, context.directory))
+}
+
+fn retry_step(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<(), Refusal> {
+    let failed = revive_stage_of(draft, by, step)?;
+    draft.revive_step(failed);
+    draft.progress();
+    Ok(())
+}
+
+fn skip_step(draft: &mut Draft<'_, '_>, by: &Actor, step: &str, outputs: &Json, comment: &str) -> Result<(), Refusal> {
+    check_comment("comment", comment)?;
+    let failed = revive_stage_of(draft, by, step)?;
+    draft.emit(EventKind::StepSkipped {
+        step_run: failed,
+        outputs: Arc::new(outputs.clone()),
+        by: by.name.clone(),
+        comment: comment.to_owned(),
+    });
+    draft.progress();
+    Ok(())
+}
+
+/// Brings back the stage that a step in error has stopped, and with it what the error discontinued.
+fn revive_stage_of(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<StepRunId, Refusal> {
+    check_not_ended(&draft.state)?;
+    check_administrator(by)?;
+    if draft.state.status != SubmissionStatus::Error {
+        return Err(Refusal::SubmissionStatusUnfit { status: draft.state.status, needed: "ERROR" });
+    }
+    let in_error = |run: &&StepRun| run.name == step && run.status == StepRunStatus::Error;
+    let mut stages = draft.state.stage_runs.iter().rev().filter(|stage| stage.status == StageRunStatus::Error);
+    let (stage, failed) = stages
+        .find_map(|stage| Some((stage, stage.steps.iter().find(in_error)?)))
+        .ok_or_else(|| Refusal::StepNotInError { step: step.to_owned() })?;
+    let (stage_run, failed) = (stage.id, failed.id);
+    let discontinued: Vec<_> =
+        stage.steps.iter().filter(|step| step.status == StepRunStatus::Discontinued).map(|step| step.id).collect();
+    draft.emit(EventKind::StageRevived { stage_run, by: by.name.clone() });
+    for step_run in discontinued {
+        draft.revive_step(step_run);
+    }
+    Ok(failed)
+}
+
+fn check_not_ended(state: &Submission) -> Result<(), Refusal> {
+    if state.status.is_terminal() { Err(Refusal::SubmissionEnded { status: state.status }) } else { Ok(()) }
+}
+
+fn check_in_progress(state: &Submission) -> Result<(), Refusal> {
+    check_not_ended(state)?;
+    match state.status {
+        SubmissionStatus::InProgress => Ok(()),
+        status => Err(Refusal::SubmissionStatusUnfit { status, needed: "IN_PROGRESS" }),
+    }
+}
+
+fn check_not_ending(state: &Submission) -> Result<(), Refusal> {
+    match state.ending {
+        Some(ending) => Err(Refusal::EndingAlready { ending }),
+        None => Ok(()),
+    }
+}
+
+fn check_administrator(by: &Actor) -> Result<(), Refusal> {
+    if by.administrator {
+        Ok(())
+    } else {
+        Err(Refusal::NotPermitted { actor: by.name.clone(), needed: "an administrator" })
+    }
+}
+
+fn check_comment(field: &'static str, comment: &str) -> Result<(), Refusal> {
+    if comment.len() > COMMENT_BYTES_MAX { Err(Refusal::TooLong { field, max: COMMENT_BYTES_MAX }) } else { Ok(()) }
+}
+
+/// What has been decided in an approval step run so far.
+fn votes(run: &StepRun) -> Votes {
+    let count = |status| {
+        let items = run.work_items.iter().filter(|item| item.status == status).count();
+        u32::try_from(items).unwrap_or(u32::MAX)
+    };
+    Votes {
+        asked: u32::try_from(run.work_items.len()).unwrap_or(u32::MAX),
+        approved: count(WorkItemStatus::Approved),
+        rejected: count(WorkItemStatus::Rejected),
+    }
+}
+
+/// The work items of a step run that are still open.
+fn open_items(step: &StepRun) -> Vec<WorkItemId> {
+    step.work_items.iter().filter(|item| item.status == WorkItemStatus::Assigned).map(|item| item.id).collect()
+}
+
+/// Whether a moment has passed.
+fn has_passed(moment: Option<Timestamp>, now: Timestamp) -> bool {
+    moment.is_some_and(|moment| moment <= now)
+}

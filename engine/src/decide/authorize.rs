@@ -1,0 +1,72 @@
+//! Who may decide. Every way of deciding asks here (DESIGN 9), and so does the assignment of work items (DESIGN 2.5,
+//! separation of duties: checked when assigning and again when deciding).
+
+use crate::{
+    definition::{ApprovalStep, Process, StepKind},
+    directory::Directory,
+    id::UserName,
+    refusal::Refusal,
+    state::{Assignee, StepRun, Submission, WorkItem},
+};
+
+/// Whether this person may decide this work item; the refusal says what stands against it.
+pub fn authorize_decision(
+    state: &Submission,
+    process: &Process,
+    step: &StepRun,
+    item: &WorkItem,
+    actor: &UserName,
+    directory: &Directory,
+) -> Result<(), Refusal> {
+    if !directory.is_active(actor.as_str()) {
+        return Err(Refusal::NotActive { actor: actor.clone() });
+    }
+    if !may_decide(&item.assignee, actor, directory) {
+        return Err(Refusal::NotAssignee { actor: actor.clone(), assignee: item.assignee.to_string() });
+    }
+    let distinct_from = approval_step(process, &step.name).map_or(&[][..], |step| &step.distinct_from);
+    match barred(state, distinct_from, actor.as_str()) {
+        Some(why) => Err(Refusal::SeparationOfDuties { actor: actor.clone(), why }),
+        None => Ok(()),
+    }
+}
+
+/// Whether an assignee is this person, or has them among its members.
+pub fn may_decide(assignee: &Assignee, actor: &UserName, directory: &Directory) -> bool {
+    let member = |members: Option<std::collections::BTreeSet<&str>>| {
+        members.is_some_and(|members| members.contains(actor.as_str()))
+    };
+    match assignee {
+        Assignee::User(name) => name == actor.as_str(),
+        Assignee::Group(name) => member(directory.members_of_group(name)),
+        Assignee::Queue(name) => member(directory.members_of_queue(name)),
+    }
+}
+
+/// What stands against a person deciding, whoever asks them; `None` when nothing does.
+pub(super) fn barred(state: &Submission, distinct_from: &[String], person: &str) -> Option<String> {
+    if person == state.submitter.as_str() {
+        return Some("the submitter may not decide on their own submission".to_owned());
+    }
+    if state.on_behalf_of.as_ref().is_some_and(|name| name.as_str() == person) {
+        return Some("the submission was made on their behalf".to_owned());
+    }
+    let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
+    steps
+        .filter(|step| distinct_from.contains(&step.name))
+        .find(|step| decided_in(step, person))
+        .map(|step| format!("they decided in step `{}`, and this step asks for somebody else", step.name))
+}
+
+fn decided_in(step: &StepRun, person: &str) -> bool {
+    step.work_items.iter().filter_map(|item| item.decision.as_ref()).any(|decision| decision.actor.as_str() == person)
+}
+
+/// The approval step of this name.
+pub(super) fn approval_step<'p>(process: &'p Process, name: &str) -> Option<&'p ApprovalStep> {
+    let mut steps = process.stages.iter().flat_map(|stage| &stage.steps);
+    steps.find(|step| step.name == name).and_then(|step| match &step.kind {
+        StepKind::Approval(approval) => Some(approval),
+        StepKind::Background(_) => None,
+    })
+}

@@ -1,0 +1,396 @@
+//! Progress: what follows by itself, until nothing changes (DESIGN 2.2), and how stages and submissions end (2.3, 2.4).
+
+use std::sync::Arc;
+
+use crate::{
+    definition::{OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
+    event::EventKind,
+    id::StepRunId,
+    state::{Ending, Failure, FailureReason, StageRun, StepRun, Verdict},
+    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+};
+
+use super::{
+    ROUNDS_MAX,
+    conditions::{entry_condition, exit_condition, is_awaited},
+    draft::Draft,
+    open_items, start, votes,
+};
+
+/// What one look at the current stage came to.
+enum Pass {
+    /// Something changed: look again.
+    Changed,
+    /// Nothing did.
+    Settled,
+}
+
+impl Draft<'_, '_> {
+    /// Runs until nothing changes. Each turn either ends a stage, starts or completes a step, or is the last; the number of
+    /// stages is bounded by the bound on rounds, so this ends.
+    pub(super) fn progress(&mut self) {
+        loop {
+            match self.pass() {
+                Pass::Changed => {}
+                Pass::Settled if self.fail_if_stalled() => {}
+                Pass::Settled => return,
+            }
+        }
+    }
+
+    fn pass(&mut self) -> Pass {
+        if self.state.status != SubmissionStatus::InProgress {
+            return Pass::Settled;
+        }
+        let Some((stage, steps)) = self.current() else { return Pass::Settled };
+        if stage.status != StageRunStatus::InProgress {
+            return Pass::Settled;
+        }
+        match self.stage_is_done() {
+            Ok(true) => {
+                self.complete_stage();
+                return Pass::Changed;
+            }
+            Ok(false) => {}
+            Err(failure) => {
+                self.fail_stage(failure);
+                return Pass::Changed;
+            }
+        }
+        if self.start_steps(steps) || self.complete_steps(steps) { Pass::Changed } else { Pass::Settled }
+    }
+
+    /// Whether the current stage's exit condition holds.
+    fn stage_is_done(&mut self) -> Result<bool, Failure> {
+        let Some((run, _)) = self.current() else { return Ok(false) };
+        match self.stage_definition(run).map(|stage| &stage.exit) {
+            Some(StageExit::When(condition)) => self.holds(condition),
+            Some(StageExit::AllCompleted) | None => {
+                Ok(run.steps.iter().all(|step| step.status == StepRunStatus::Completed))
+            }
+        }
+    }
+
+    /// The definition of a stage run; `None` for that of a rejection, recall or cancel path.
+    fn stage_definition<'p>(&self, run: &StageRun) -> Option<&'p Stage>
+    where
+        Self: 'p,
+    {
+        let process = self.context.process;
+        match run.ending {
+            Some(_) => None,
+            None => process.stages.iter().find(|stage| stage.name == run.name),
+        }
+    }
+
+    /// Starts each step whose entry condition holds, in written order. Answers whether anything changed.
+    fn start_steps(&mut self, steps: &[Step]) -> bool {
+        let mut changed = false;
+        for step in steps {
+            let Some((stage, _)) = self.current() else { return changed };
+            let Some(run) = stage.step(&step.name).filter(|run| run.status == StepRunStatus::NotStarted) else {
+                continue;
+            };
+            let step_run = run.id;
+            let enters = match &step.start {
+                StepStart::StageStarts => Ok(true),
+                StepStart::After(names) => Ok(names
+                    .iter()
+                    .all(|name| stage.step(name).is_some_and(|before| before.status == StepRunStatus::Completed))),
+                StepStart::When(condition) => self.holds(condition),
+            };
+            let started = match enters {
+                Ok(false) => continue,
+                Ok(true) => self.start_step(step_run, step),
+                Err(failure) => Err(failure),
+            };
+            changed = true;
+            if let Err(failure) = started {
+                self.fail_step(step_run, failure);
+                return true;
+            }
+        }
+        changed
+    }
+
+    /// Completes each approval step in progress whose exit condition holds, in written order. Answers whether anything changed.
+    fn complete_steps(&mut self, steps: &[Step]) -> bool {
+        let mut changed = false;
+        for step in steps {
+            let StepKind::Approval(approval) = &step.kind else { continue };
+            let Some((stage, _)) = self.current() else { return changed };
+            let Some(run) = stage.step(&step.name).filter(|run| run.status == StepRunStatus::InProgress) else {
+                continue;
+            };
+            let step_run = run.id;
+            let settled = approval.decision.outcome(votes(run));
+            if settled.is_some() {
+                changed |= self.close_items(step_run, WorkItemStatus::Withdrawn);
+            }
+            let exits = match &approval.exit {
+                None => Ok(settled.is_some()),
+                Some(condition) => self.holds(condition),
+            };
+            match exits {
+                Ok(false) => {}
+                Ok(true) => {
+                    changed = true;
+                    self.close_items(step_run, WorkItemStatus::Withdrawn);
+                    self.complete_approval(step_run, settled);
+                    if settled == Some(Verdict::Reject) && self.reject(step_run) {
+                        return true;
+                    }
+                }
+                Err(failure) => {
+                    self.fail_step(step_run, failure);
+                    return true;
+                }
+            }
+        }
+        changed
+    }
+
+    fn complete_approval(&mut self, step_run: StepRunId, settled: Option<Verdict>) {
+        let outputs = self.state.step_run(step_run).map(|(_, run)| start::approval_outputs(run, settled));
+        let outputs = Arc::new(outputs.unwrap_or_default());
+        self.emit(EventKind::StepCompleted { step_run, outputs, settled });
+    }
+
+    /// What the process says of a rejection. Answers whether the stage is over by it.
+    pub(super) fn reject(&mut self, step_run: StepRunId) -> bool {
+        match self.context.process.on_rejection {
+            OnRejection::Continue => false,
+            OnRejection::End => {
+                self.close_stage();
+                self.emit(EventKind::RejectionDecided { step_run: Some(step_run) });
+                self.run_ending(Ending::Rejected);
+                true
+            }
+            OnRejection::Stage(index) => {
+                let from = self.current_index();
+                self.close_stage();
+                self.go_to(from, index);
+                true
+            }
+        }
+    }
+
+    /// Completes the current stage and goes on to what comes next.
+    fn complete_stage(&mut self) {
+        let Some((run, _)) = self.current() else { return };
+        if let Some(ending) = run.ending {
+            self.close_stage();
+            self.emit(EventKind::SubmissionEnded { status: ending.status() });
+            return;
+        }
+        let from = self.current_index();
+        // Routing is worked out before the stage is closed: a rule that cannot be evaluated is the stage's own error.
+        match self.next_target(from) {
+            Ok(target) => {
+                self.close_stage();
+                match target {
+                    Target::Stage(index) => self.go_to(from, index),
+                    Target::End(outcome) => self.end(outcome),
+                }
+            }
+            Err(failure) => self.fail_stage(failure),
+        }
+    }
+
+    fn current_index(&self) -> Option<usize> {
+        let (run, _) = self.current()?;
+        self.context.process.stage_index(&run.name)
+    }
+
+    fn next_target(&mut self, from: Option<usize>) -> Result<Target, Failure> {
+        let process = self.context.process;
+        let routes = from.and_then(|index| process.stages.get(index)).map_or(&[][..], |stage| &stage.next);
+        for route in routes {
+            let taken = match &route.when {
+                None => true,
+                Some(condition) => self.holds(condition)?,
+            };
+            if taken {
+                return Ok(route.to.clone());
+            }
+        }
+        Ok(Target::End(None))
+    }
+
+    /// Closes the current stage as completed: what is in progress is discontinued, and open work items are withdrawn.
+    fn close_stage(&mut self) {
+        let Some((run, _)) = self.current() else { return };
+        let stage_run = run.id;
+        for step_run in steps_in_progress(run) {
+            self.stop_step(step_run, WorkItemStatus::Withdrawn);
+            self.emit(EventKind::StepDiscontinued { step_run });
+        }
+        self.emit(EventKind::StageCompleted { stage_run });
+    }
+
+    /// Closes the current stage, if there is one, as canceled.
+    pub(super) fn cancel_stage(&mut self, items: WorkItemStatus) {
+        let Some((run, _)) = self.current() else { return };
+        if run.status != StageRunStatus::InProgress {
+            return;
+        }
+        let stage_run = run.id;
+        for step_run in steps_in_progress(run) {
+            self.stop_step(step_run, items);
+            self.emit(EventKind::StepCanceled { step_run });
+        }
+        self.emit(EventKind::StageCanceled { stage_run });
+    }
+
+    fn go_to(&mut self, from: Option<usize>, index: usize) {
+        let back = from.is_some_and(|from| index <= from);
+        let round = self.state.round + u32::from(back);
+        if round > ROUNDS_MAX {
+            let message = format!("routing went back more than {ROUNDS_MAX} times");
+            self.emit(EventKind::SubmissionFailed {
+                failure: Failure { reason: FailureReason::RoundsExceeded, message },
+            });
+            return;
+        }
+        self.start_stage_in_round(index, round);
+    }
+
+    /// Starts the stage with this index.
+    pub(super) fn start_stage(&mut self, index: usize) {
+        self.start_stage_in_round(index, self.state.round);
+    }
+
+    fn start_stage_in_round(&mut self, index: usize, round: u32) {
+        let process = self.context.process;
+        if let Some(stage) = process.stages.get(index) {
+            self.begin_stage(&stage.name, None, round, &stage.steps);
+        }
+    }
+
+    /// Routing has come to the end.
+    fn end(&mut self, outcome: Option<Outcome>) {
+        let rejected = || self.state.latest_steps().values().any(|step| step.settled == Some(Verdict::Reject));
+        match outcome {
+            Some(Outcome::Error) => {
+                let failed = self.state.stage_runs.iter().rev().find_map(|stage| stage.failure.clone());
+                let failure = failed.unwrap_or_else(|| Failure {
+                    reason: FailureReason::FaultPath,
+                    message: "the process ended with the outcome ERROR".to_owned(),
+                });
+                self.emit(EventKind::SubmissionFailed { failure });
+            }
+            Some(Outcome::Approved) => self.emit(EventKind::SubmissionEnded { status: SubmissionStatus::Approved }),
+            None if !rejected() => self.emit(EventKind::SubmissionEnded { status: SubmissionStatus::Approved }),
+            Some(Outcome::Rejected) | None => {
+                self.emit(EventKind::RejectionDecided { step_run: None });
+                self.run_ending(Ending::Rejected);
+            }
+        }
+    }
+
+    /// Runs the path that leads to an ending, if the process has one, or ends at once.
+    pub(super) fn run_ending(&mut self, ending: Ending) {
+        let process = self.context.process;
+        let path = process.path(ending);
+        if path.is_empty() {
+            self.emit(EventKind::SubmissionEnded { status: ending.status() });
+        } else {
+            self.begin_stage(ending.stage_name(), Some(ending), self.state.round, path);
+            self.progress();
+        }
+    }
+
+    /// A step meets an error, and its stage with it.
+    pub(super) fn fail_step(&mut self, step_run: StepRunId, failure: Failure) {
+        let name = self.state.step_run(step_run).map(|(_, run)| run.name.clone()).unwrap_or_default();
+        self.stop_step(step_run, WorkItemStatus::Errored);
+        let message = format!("step `{name}`: {}", failure.message);
+        let stage_failure = Failure { reason: failure.reason, message };
+        self.emit(EventKind::StepFailed { step_run, failure });
+        self.fail_stage(stage_failure);
+    }
+
+    /// The current stage meets an error: its fault path, or else the submission is in error.
+    pub(super) fn fail_stage(&mut self, failure: Failure) {
+        let Some((run, _)) = self.current() else { return };
+        let stage_run = run.id;
+        let fault_stage = self
+            .stage_definition(run)
+            .and_then(|stage| stage.on_error.as_deref())
+            .and_then(|name| self.context.process.stage_index(name));
+        for step_run in steps_in_progress(run) {
+            self.stop_step(step_run, WorkItemStatus::Errored);
+            self.emit(EventKind::StepDiscontinued { step_run });
+        }
+        self.emit(EventKind::StageFailed { stage_run, failure: failure.clone() });
+        match fault_stage {
+            Some(index) => self.start_stage(index),
+            None => self.emit(EventKind::SubmissionFailed { failure }),
+        }
+    }
+
+    /// Ends what a step in progress has open: its job, and its work items.
+    fn stop_step(&mut self, step_run: StepRunId, items: WorkItemStatus) {
+        let job = self.state.step_run(step_run).and_then(|(_, run)| run.job.as_ref()).filter(|job| job.is_live());
+        if let Some(job) = job.map(|job| job.id) {
+            self.emit(EventKind::JobCanceled { job });
+        }
+        self.close_items(step_run, items);
+    }
+
+    /// Closes the open work items of a step run. Answers whether there were any.
+    fn close_items(&mut self, step_run: StepRunId, status: WorkItemStatus) -> bool {
+        let open = self.state.step_run(step_run).map(|(_, run)| open_items(run)).unwrap_or_default();
+        for work_item in &open {
+            self.emit(EventKind::WorkItemClosed { work_item: *work_item, status });
+        }
+        !open.is_empty()
+    }
+
+    /// A stage that can never end is in error (DESIGN 2.2, "Stall"). Answers whether it was one.
+    fn fail_if_stalled(&mut self) -> bool {
+        if self.state.status != SubmissionStatus::InProgress {
+            return false;
+        }
+        let Some((run, steps)) = self.current() else { return false };
+        if run.status != StageRunStatus::InProgress || self.is_anything_awaited(run, steps) {
+            return false;
+        }
+        let waiting: Vec<_> =
+            run.steps.iter().filter(|step| step.status.is_open()).map(|step| format!("`{}`", step.name)).collect();
+        let message = format!(
+            "stage `{}` can never end: nothing is in progress, nothing is awaited, and its exit condition does not hold \
+             (not ended: {})",
+            run.name,
+            if waiting.is_empty() { "no step".to_owned() } else { waiting.join(", ") }
+        );
+        self.fail_stage(Failure { reason: FailureReason::Stalled, message });
+        true
+    }
+
+    fn is_anything_awaited(&self, run: &StageRun, steps: &[Step]) -> bool {
+        let exit = match self.stage_definition(run).map(|stage| &stage.exit) {
+            Some(StageExit::When(condition)) => is_awaited(condition),
+            Some(StageExit::AllCompleted) | None => false,
+        };
+        exit || steps.iter().filter_map(|step| Some((step, run.step(&step.name)?))).any(|(step, run)| {
+            match run.status {
+                StepRunStatus::NotStarted => entry_condition(step).is_some_and(is_awaited),
+                StepRunStatus::InProgress => {
+                    run.job.as_ref().is_some_and(crate::state::Job::is_live)
+                        || !open_items(run).is_empty()
+                        || exit_condition(step).is_some_and(is_awaited)
+                }
+                StepRunStatus::Completed
+                | StepRunStatus::Discontinued
+                | StepRunStatus::Canceled
+                | StepRunStatus::Error => false,
+            }
+        })
+    }
+}
+
+fn steps_in_progress(run: &StageRun) -> Vec<StepRunId> {
+    let open = |step: &&StepRun| step.status == StepRunStatus::InProgress;
+    run.steps.iter().filter(open).map(|step| step.id).collect()
+}

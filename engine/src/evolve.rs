@@ -1,0 +1,313 @@
+//! Evolve: what an event makes of the state. Total: an event always applies, and no event is refused here.
+
+use crate::{
+    event::{Event, EventKind},
+    id::{JobId, StageRunId, StepRunId, WorkItemId},
+    state::{Decision, Ending, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+};
+
+/// The state after a whole history; `None` when it does not begin with a submission.
+pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Submission> {
+    let mut events = events.into_iter();
+    let mut state = begin(events.next()?)?;
+    for event in events {
+        evolve(&mut state, event);
+    }
+    Some(state)
+}
+
+/// The state after the first event; `None` when it is not that of a submission.
+pub fn begin(event: &Event) -> Option<Submission> {
+    let EventKind::Submitted { tenant, submission, process, record, submitter, on_behalf_of, comment, summary } =
+        &event.kind
+    else {
+        return None;
+    };
+    Some(Submission {
+        tenant: tenant.clone(),
+        id: *submission,
+        version: 1,
+        process: process.clone(),
+        record: record.clone(),
+        submitter: submitter.clone(),
+        on_behalf_of: on_behalf_of.clone(),
+        comment: comment.clone(),
+        summary: summary.clone(),
+        status: SubmissionStatus::InProgress,
+        ending: None,
+        round: 1,
+        stage_runs: Vec::new(),
+        current: None,
+        failure: None,
+        submitted_at: event.at,
+        ended_at: None,
+    })
+}
+
+/// Applies a further event.
+pub fn evolve(state: &mut Submission, event: &Event) {
+    state.version += 1;
+    let at = event.at;
+    match &event.kind {
+        EventKind::Submitted { .. } | EventKind::Commented { .. } => {}
+        EventKind::StageStarted { .. }
+        | EventKind::StageCompleted { .. }
+        | EventKind::StageCanceled { .. }
+        | EventKind::StageFailed { .. }
+        | EventKind::StageRevived { .. } => evolve_stage(state, event),
+        EventKind::RejectionDecided { .. } => state.ending = Some(Ending::Rejected),
+        EventKind::Recalled { .. } => resume_to(state, Ending::Recalled),
+        EventKind::Canceled { .. } => resume_to(state, Ending::Canceled),
+        EventKind::SubmissionFailed { failure } => {
+            state.status = SubmissionStatus::Error;
+            state.failure = Some(failure.clone());
+        }
+        EventKind::SubmissionEnded { status } => {
+            state.status = *status;
+            state.current = None;
+            state.failure = None;
+            state.ended_at = Some(at);
+        }
+        EventKind::StepStarted { step_run }
+        | EventKind::StepRevived { step_run }
+        | EventKind::StepCanceled { step_run }
+        | EventKind::StepDiscontinued { step_run }
+        | EventKind::StepCompleted { step_run, .. }
+        | EventKind::StepFailed { step_run, .. }
+        | EventKind::StepSkipped { step_run, .. } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                evolve_step(step, event);
+            }
+        }
+        EventKind::WorkItemAssigned { work_item, step_run, assignee, reason } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.work_items.push(WorkItem {
+                    id: *work_item,
+                    assignee: assignee.clone(),
+                    reason: reason.clone(),
+                    status: WorkItemStatus::Assigned,
+                    assigned_at: at,
+                    closed_at: None,
+                    decision: None,
+                });
+            }
+        }
+        EventKind::WorkItemDecided { work_item, decision } => decide_work_item(state, *work_item, decision, event),
+        EventKind::WorkItemClosed { work_item, status } => {
+            if let Some(item) = work_item_mut(state, *work_item) {
+                item.status = *status;
+                item.closed_at = Some(at);
+            }
+        }
+        EventKind::WorkItemRevived { work_item } => {
+            if let Some(item) = work_item_mut(state, *work_item) {
+                item.status = WorkItemStatus::Assigned;
+                item.closed_at = None;
+            }
+        }
+        EventKind::JobScheduled { job, step_run, spec, token } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.job = Some(Job {
+                    id: *job,
+                    spec: spec.clone(),
+                    status: JobStatus::Pending,
+                    attempt: 1,
+                    attempts_before: 0,
+                    token: token.clone(),
+                    available_at: at,
+                    started_at: None,
+                    scheduled_at: at,
+                });
+            }
+        }
+        EventKind::JobStarted { job, .. }
+        | EventKind::JobAttemptFailed { job, .. }
+        | EventKind::JobCompleted { job, .. }
+        | EventKind::JobFailed { job, .. }
+        | EventKind::JobCanceled { job }
+        | EventKind::JobRevived { job, .. } => {
+            if let Some(job) = job_mut(state, *job) {
+                evolve_job(job, event);
+            }
+        }
+    }
+}
+
+fn evolve_stage(state: &mut Submission, event: &Event) {
+    match &event.kind {
+        EventKind::StageStarted { stage_run, stage, ending, round, submission_round, awaits_time, steps } => {
+            state.round = *submission_round;
+            state.current = Some(state.stage_runs.len());
+            state.stage_runs.push(StageRun {
+                id: *stage_run,
+                name: stage.clone(),
+                ending: *ending,
+                round: *round,
+                status: StageRunStatus::InProgress,
+                awaits_time: *awaits_time,
+                failure: None,
+                started_at: event.at,
+                ended_at: None,
+                steps: steps.iter().map(|new| new_step_run(new.step_run, &new.step, *round)).collect(),
+            });
+        }
+        EventKind::StageCompleted { stage_run } => {
+            state.current = None;
+            end_stage(state, *stage_run, StageRunStatus::Completed, event);
+        }
+        EventKind::StageCanceled { stage_run } => {
+            state.current = None;
+            end_stage(state, *stage_run, StageRunStatus::Canceled, event);
+        }
+        EventKind::StageFailed { stage_run, failure } => {
+            end_stage(state, *stage_run, StageRunStatus::Error, event);
+            if let Some(stage) = stage_mut(state, *stage_run) {
+                stage.failure = Some(failure.clone());
+            }
+        }
+        EventKind::StageRevived { stage_run, by: _ } => {
+            state.current = state.stage_runs.iter().position(|stage| stage.id == *stage_run);
+            state.status = SubmissionStatus::InProgress;
+            state.failure = None;
+            if let Some(stage) = stage_mut(state, *stage_run) {
+                stage.status = StageRunStatus::InProgress;
+                stage.failure = None;
+                stage.ended_at = None;
+            }
+        }
+        _ => unreachable!("only events of a stage run come here"),
+    }
+}
+
+/// A recall or a cancel: the submission is under way to its ending, also when it was in error before.
+fn resume_to(state: &mut Submission, ending: Ending) {
+    state.ending = Some(ending);
+    state.status = SubmissionStatus::InProgress;
+    state.failure = None;
+    state.current = None;
+}
+
+fn evolve_step(step: &mut StepRun, event: &Event) {
+    let at = event.at;
+    match &event.kind {
+        EventKind::StepStarted { .. } => {
+            step.status = StepRunStatus::InProgress;
+            step.started_at = Some(at);
+        }
+        EventKind::StepRevived { .. } => {
+            step.failure = None;
+            step.ended_at = None;
+            // A step that failed before it had a job or asked anybody begins again from its entry condition.
+            if step.job.is_none() && step.work_items.is_empty() {
+                step.status = StepRunStatus::NotStarted;
+                step.started_at = None;
+            } else {
+                step.status = StepRunStatus::InProgress;
+            }
+        }
+        EventKind::StepCanceled { .. } => end_step(step, StepRunStatus::Canceled, event),
+        EventKind::StepDiscontinued { .. } => end_step(step, StepRunStatus::Discontinued, event),
+        EventKind::StepCompleted { outputs, settled, .. } => {
+            end_step(step, StepRunStatus::Completed, event);
+            step.outputs = Some(outputs.clone());
+            step.settled = *settled;
+        }
+        EventKind::StepSkipped { outputs, .. } => {
+            end_step(step, StepRunStatus::Completed, event);
+            step.failure = None;
+            step.outputs = Some(outputs.clone());
+        }
+        EventKind::StepFailed { failure, .. } => {
+            end_step(step, StepRunStatus::Error, event);
+            step.failure = Some(failure.clone());
+        }
+        _ => unreachable!("only events of a step run come here"),
+    }
+}
+
+fn evolve_job(job: &mut Job, event: &Event) {
+    match &event.kind {
+        EventKind::JobStarted { .. } => {
+            job.status = JobStatus::Running;
+            job.started_at = Some(event.at);
+        }
+        EventKind::JobAttemptFailed { attempt, next_token, next_at, .. } => {
+            job.status = JobStatus::Pending;
+            job.attempt = attempt + 1;
+            job.token = next_token.clone();
+            job.available_at = *next_at;
+            job.started_at = None;
+        }
+        EventKind::JobRevived { attempt, token, .. } => {
+            job.status = JobStatus::Pending;
+            job.attempt = *attempt;
+            job.attempts_before = attempt - 1;
+            job.token = token.clone();
+            job.available_at = event.at;
+            job.scheduled_at = event.at;
+            job.started_at = None;
+        }
+        EventKind::JobCompleted { .. } => job.status = JobStatus::Completed,
+        EventKind::JobFailed { .. } => job.status = JobStatus::Failed,
+        EventKind::JobCanceled { .. } => job.status = JobStatus::Canceled,
+        _ => unreachable!("only events of a job come here"),
+    }
+}
+
+fn decide_work_item(state: &mut Submission, id: WorkItemId, decision: &Decision, event: &Event) {
+    if let Some(item) = work_item_mut(state, id) {
+        item.status = match decision.verdict {
+            Verdict::Approve => WorkItemStatus::Approved,
+            Verdict::Reject => WorkItemStatus::Rejected,
+        };
+        item.closed_at = Some(event.at);
+        item.decision = Some(decision.clone());
+    }
+}
+
+fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
+    StepRun {
+        id,
+        name: name.to_owned(),
+        round,
+        status: StepRunStatus::NotStarted,
+        failure: None,
+        started_at: None,
+        ended_at: None,
+        outputs: None,
+        settled: None,
+        job: None,
+        work_items: Vec::new(),
+    }
+}
+
+fn end_stage(state: &mut Submission, id: StageRunId, status: StageRunStatus, event: &Event) {
+    if let Some(stage) = stage_mut(state, id) {
+        stage.status = status;
+        stage.ended_at = Some(event.at);
+    }
+}
+
+fn end_step(step: &mut StepRun, status: StepRunStatus, event: &Event) {
+    step.status = status;
+    step.ended_at = Some(event.at);
+}
+
+fn stage_mut(state: &mut Submission, id: StageRunId) -> Option<&mut StageRun> {
+    state.stage_runs.iter_mut().rev().find(|stage| stage.id == id)
+}
+
+fn step_mut(state: &mut Submission, id: StepRunId) -> Option<&mut StepRun> {
+    state.stage_runs.iter_mut().rev().flat_map(|stage| &mut stage.steps).find(|step| step.id == id)
+}
+
+fn work_item_mut(state: &mut Submission, id: WorkItemId) -> Option<&mut WorkItem> {
+    let steps = state.stage_runs.iter_mut().rev().flat_map(|stage| &mut stage.steps);
+    steps.flat_map(|step| &mut step.work_items).find(|item| item.id == id)
+}
+
+fn job_mut(state: &mut Submission, id: JobId) -> Option<&mut Job> {
+    let steps = state.stage_runs.iter_mut().rev().flat_map(|stage| &mut stage.steps);
+    steps.filter_map(|step| step.job.as_mut()).find(|job| job.id == id)
+}

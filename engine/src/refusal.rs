@@ -1,0 +1,167 @@
+//! Refusals: why a command changes nothing. Each has a stable reason and a section in `docs/errors.md`.
+
+use jiff::Timestamp;
+
+use crate::{
+    definition::SchemaViolation,
+    id::UserName,
+    state::{Ending, Verdict},
+    status::{SubmissionStatus, WorkItemStatus},
+};
+
+/// Why a command is refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such submission.
+    #[error("there is no such submission")]
+    SubmissionNotFound,
+    /// There is no such work item.
+    #[error("there is no such work item")]
+    WorkItemNotFound,
+    /// There is no such job, or it has ended.
+    #[error("there is no such open job")]
+    JobNotFound,
+    /// The submission has no run of this step that is in error.
+    #[error("step `{step}` is not in error")]
+    StepNotInError {
+        /// The step's name.
+        step: String,
+    },
+    /// The submission has ended.
+    #[error("the submission has ended: it is {status}")]
+    SubmissionEnded {
+        /// How.
+        status: SubmissionStatus,
+    },
+    /// The submission is not in progress.
+    #[error("the submission is {status}: it has to be {needed}")]
+    SubmissionStatusUnfit {
+        /// How it stands.
+        status: SubmissionStatus,
+        /// How it would have to stand.
+        needed: &'static str,
+    },
+    /// The submission is on its way to its end already.
+    #[error("the submission is already on its way to its end: it will be {}", .ending.status())]
+    EndingAlready {
+        /// Which end.
+        ending: Ending,
+    },
+    /// Somebody was faster.
+    #[error("already decided: {} by `{by}` at {at}", .verdict.as_str())]
+    AlreadyDecided {
+        /// Who.
+        by: UserName,
+        /// When.
+        at: Timestamp,
+        /// Which way.
+        verdict: Verdict,
+    },
+    /// The work item was closed without a decision.
+    #[error("the work item is no longer open: it is {status}")]
+    WorkItemClosed {
+        /// How it stands.
+        status: WorkItemStatus,
+    },
+    /// The caller is not asked by this work item.
+    #[error("`{actor}` may not decide this work item: it asks {assignee}")]
+    NotAssignee {
+        /// Who tried.
+        actor: UserName,
+        /// Whom it asks, as `group:finance`.
+        assignee: String,
+    },
+    /// The caller may not decide because of what else they did.
+    #[error("`{actor}` may not decide this work item: {why}")]
+    SeparationOfDuties {
+        /// Who tried.
+        actor: UserName,
+        /// What stands against it.
+        why: String,
+    },
+    /// The caller is not active, or unknown to the directory.
+    #[error("`{actor}` is not an active user of the directory")]
+    NotActive {
+        /// Who tried.
+        actor: UserName,
+    },
+    /// It takes the submitter or an administrator.
+    #[error("`{actor}` may not do this: it takes {needed}")]
+    NotPermitted {
+        /// Who tried.
+        actor: UserName,
+        /// Who may.
+        needed: &'static str,
+    },
+    /// The record is not the one that the reviewer saw.
+    #[error("the record has changed since it was read: its digest is now {digest}")]
+    RecordChanged {
+        /// The digest now.
+        digest: String,
+    },
+    /// The record is of another type than the process takes.
+    #[error("the process takes records of type `{takes}`, not `{given}`")]
+    RecordTypeUnfit {
+        /// What the process takes.
+        takes: String,
+        /// What was given.
+        given: String,
+    },
+    /// The record does not meet the process's schema.
+    #[error("the record does not meet the schema of the process")]
+    RecordInvalid {
+        /// Where, and what is wrong there.
+        violations: Vec<SchemaViolation>,
+    },
+    /// A comment, or another text, is longer than it may be.
+    #[error("{field} is longer than {max} bytes")]
+    TooLong {
+        /// Which field.
+        field: &'static str,
+        /// The bound in bytes.
+        max: usize,
+    },
+    /// A rejection has to say why.
+    #[error("a rejection needs a comment")]
+    CommentMissing,
+    /// The report is of an attempt that is no longer live, or its token is not the live attempt's.
+    #[error("attempt {attempt} of the job is not live, or the token is not its token")]
+    AttemptNotLive {
+        /// The attempt that the report names.
+        attempt: u32,
+    },
+    /// The submission has as many events as it may have.
+    #[error("the submission's history is full: it has {max} events")]
+    HistoryFull {
+        /// The bound.
+        max: u64,
+    },
+}
+
+impl Refusal {
+    /// The stable reason, as callers see it.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::SubmissionNotFound => "SUBMISSION_NOT_FOUND",
+            Self::WorkItemNotFound => "WORK_ITEM_NOT_FOUND",
+            Self::JobNotFound => "JOB_NOT_FOUND",
+            Self::StepNotInError { .. } => "STEP_NOT_IN_ERROR",
+            Self::SubmissionEnded { .. } => "SUBMISSION_ENDED",
+            Self::SubmissionStatusUnfit { .. } => "SUBMISSION_STATUS_UNFIT",
+            Self::EndingAlready { .. } => "ENDING_ALREADY",
+            Self::AlreadyDecided { .. } => "ALREADY_DECIDED",
+            Self::WorkItemClosed { .. } => "WORK_ITEM_CLOSED",
+            Self::NotAssignee { .. } => "NOT_ASSIGNEE",
+            Self::SeparationOfDuties { .. } => "SEPARATION_OF_DUTIES",
+            Self::NotActive { .. } => "NOT_ACTIVE",
+            Self::NotPermitted { .. } => "NOT_PERMITTED",
+            Self::RecordChanged { .. } => "RECORD_CHANGED",
+            Self::RecordTypeUnfit { .. } => "RECORD_TYPE_UNFIT",
+            Self::RecordInvalid { .. } => "RECORD_INVALID",
+            Self::TooLong { .. } => "TOO_LONG",
+            Self::CommentMissing => "COMMENT_MISSING",
+            Self::AttemptNotLive { .. } => "ATTEMPT_NOT_LIVE",
+            Self::HistoryFull { .. } => "HISTORY_FULL",
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! From the engine's and the store's types to messages.
+
+use jiff::Timestamp;
+use quorate_engine::{
+    projection::{DecisionRow, SubmissionRow, WorkItemRow},
+    state::{self, Assignee, Failure, StageRun, StepRun, Submission, WorkItem},
+    status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, VersionStatus, WorkItemStatus},
+};
+use quorate_store::{log::StoredEvent, query::WorkItemEntry, store::OpenJobRow};
+
+use crate::proto::{v1, value};
+
+pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+/// A submission with all that happened in it.
+pub(super) fn submission(state: &Submission) -> v1::Submission {
+    v1::Submission {
+        id: state.id.to_string(),
+        process: state.process.name.clone(),
+        process_version: state.process.version,
+        status: submission_status(state.status).into(),
+        record: Some(v1::Record {
+            r#type: state.record.record_type.clone(),
+            id: state.record.id.clone(),
+            data: Some(value::from_json(&state.record.data)),
+            version: state.record.version,
+            digest: state.record.digest.clone(),
+        }),
+        submitter: state.submitter.to_string(),
+        on_behalf_of: state.on_behalf_of.as_ref().map(ToString::to_string).unwrap_or_default(),
+        comment: state.comment.clone(),
+        summary: state.summary.clone(),
+        round: state.round,
+        stages: state.stage_runs.iter().map(|stage| stage_run(state, stage)).collect(),
+        failure: state.failure.as_ref().map(failure),
+        ending: state.ending.map_or(0, |ending| submission_status(ending.status()).into()),
+        submitted_at: Some(timestamp(state.submitted_at)),
+        ended_at: state.ended_at.map(timestamp),
+        version: state.version,
+    }
+}
+
+/// A submission as a list shows it: without its stages and its record's data.
+pub(super) fn submission_entry(row: SubmissionRow) -> v1::Submission {
+    v1::Submission {
+        id: row.id.to_string(),
+        process: row.process,
+        process_version: row.process_version,
+        status: submission_status(row.status).into(),
+        record: Some(v1::Record {
+            r#type: row.record_type,
+            id: row.record_id,
+            data: None,
+            version: row.record_version,
+            digest: row.record_digest,
+        }),
+        submitter: row.submitter.0,
+        on_behalf_of: row.on_behalf_of.map(|name| name.0).unwrap_or_default(),
+        comment: row.comment,
+        summary: row.summary,
+        round: row.round,
+        stages: Vec::new(),
+        failure: row
+            .failure_reason
+            .map(|reason| v1::Failure { reason, message: row.failure_message.unwrap_or_default() }),
+        ending: row.ending.map_or(0, |ending| submission_status(ending).into()),
+        submitted_at: Some(timestamp(row.submitted_at)),
+        ended_at: row.ended_at.map(timestamp),
+        version: row.version,
+    }
+}
+
+fn stage_run(state: &Submission, run: &StageRun) -> v1::StageRun {
+    v1::StageRun {
+        id: run.id.to_string(),
+        name: run.name.clone(),
+        round: run.round,
+        status: stage_run_status(run.status).into(),
+        steps: run.steps.iter().map(|step| step_run(state, run, step)).collect(),
+        failure: run.failure.as_ref().map(failure),
+        started_at: Some(timestamp(run.started_at)),
+        ended_at: run.ended_at.map(timestamp),
+    }
+}
+
+fn step_run(state: &Submission, stage: &StageRun, run: &StepRun) -> v1::StepRun {
+    let job = run.job.as_ref();
+    v1::StepRun {
+        id: run.id.to_string(),
+        name: run.name.clone(),
+        round: run.round,
+        status: step_run_status(run.status).into(),
+        outputs: run.outputs.as_ref().map(|outputs| value::from_json(outputs)),
+        work_items: run.work_items.iter().map(|item| work_item(state, stage, run, item)).collect(),
+        failure: run.failure.as_ref().map(failure),
+        started_at: run.started_at.map(timestamp),
+        ended_at: run.ended_at.map(timestamp),
+        flow: job.map(|job| job.spec.flow.name.clone()).unwrap_or_default(),
+        flow_version: job.map_or(0, |job| job.spec.flow.version),
+        job: job.map(|job| job.id.to_string()).unwrap_or_default(),
+        attempt: job.map_or(0, |job| job.attempt),
+    }
+}
+
+/// A work item with what a reviewer wants to see of its submission.
+pub(super) fn work_item(state: &Submission, stage: &StageRun, step: &StepRun, item: &WorkItem) -> v1::WorkItem {
+    v1::WorkItem {
+        id: item.id.to_string(),
+        submission: state.id.to_string(),
+        process: state.process.name.clone(),
+        stage: stage.name.clone(),
+        step: step.name.clone(),
+        assignee: Some(assignee(&item.assignee)),
+        status: work_item_status(item.status).into(),
+        reason: item.reason.clone(),
+        decision: item.decision.as_ref().map(|decision| v1::Decision {
+            verdict: verdict(decision.verdict).into(),
+            actor: decision.actor.to_string(),
+            comment: decision.comment.clone(),
+            channel: decision.channel.clone(),
+            record_digest: decision.record_digest.clone(),
+            decided_at: item.closed_at.map(timestamp),
+        }),
+        assigned_at: Some(timestamp(item.assigned_at)),
+        closed_at: item.closed_at.map(timestamp),
+        summary: state.summary.clone(),
+        submitter: state.submitter.to_string(),
+        record_digest: state.record.digest.clone(),
+        record_type: state.record.record_type.clone(),
+        record_id: state.record.id.clone(),
+    }
+}
+
+/// A work item as it is listed.
+pub(super) fn work_item_entry(entry: WorkItemEntry) -> v1::WorkItem {
+    let WorkItemEntry { item, decision, submission } = entry;
+    let WorkItemRow { id, process, stage, step, assignee_kind, assignee: name, reason, status, .. } = item;
+    v1::WorkItem {
+        id: id.to_string(),
+        submission: submission.id.to_string(),
+        process,
+        stage,
+        step,
+        assignee: Assignee::from_parts(assignee_kind, &name).as_ref().map(assignee),
+        status: work_item_status(status).into(),
+        reason,
+        decision: decision.map(decision_entry),
+        assigned_at: Some(timestamp(item.assigned_at)),
+        closed_at: item.closed_at.map(timestamp),
+        summary: submission.summary,
+        submitter: submission.submitter.0,
+        record_digest: submission.record_digest,
+        record_type: submission.record_type,
+        record_id: submission.record_id,
+    }
+}
+
+fn decision_entry(row: DecisionRow) -> v1::Decision {
+    v1::Decision {
+        verdict: verdict(row.verdict).into(),
+        actor: row.actor.0,
+        comment: row.comment,
+        channel: row.channel,
+        record_digest: row.record_digest,
+        decided_at: Some(timestamp(row.decided_at)),
+    }
+}
+
+/// An event, without the tokens of jobs: those are for the worker alone.
+pub(super) fn event(event: &StoredEvent) -> v1::Event {
+    let mut body = event.body.clone();
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove("token");
+        fields.remove("next_token");
+    }
+    v1::Event {
+        seq: event.seq,
+        at: Some(timestamp(event.at)),
+        kind: event.kind.clone(),
+        body: Some(value::from_json(&body)),
+        hash: event.hash.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
+    }
+}
+
+/// An open job, without its token.
+pub(super) fn open_job(row: OpenJobRow) -> v1::OpenJob {
+    let OpenJobRow { submission, job, .. } = row;
+    v1::OpenJob {
+        job: job.id.to_string(),
+        attempt: job.attempt,
+        status: job_status(job.status).into(),
+        flow: job.spec.flow.name.clone(),
+        flow_version: job.spec.flow.version,
+        task_queue: job.spec.task_queue.clone(),
+        submission: submission.to_string(),
+        process: job.process,
+        stage: job.stage,
+        step: job.step,
+        available_at: Some(timestamp(job.available_at)),
+        started_at: job.started_at.map(timestamp),
+    }
+}
+
+fn assignee(assignee: &Assignee) -> v1::Assignee {
+    let kind = match assignee {
+        Assignee::User(_) => v1::AssigneeKind::User,
+        Assignee::Group(_) => v1::AssigneeKind::Group,
+        Assignee::Queue(_) => v1::AssigneeKind::Queue,
+    };
+    v1::Assignee { kind: kind.into(), name: assignee.name().to_owned() }
+}
+
+fn failure(failure: &Failure) -> v1::Failure {
+    v1::Failure { reason: failure.reason.as_str().to_owned(), message: failure.message.clone() }
+}
+
+fn verdict(verdict: state::Verdict) -> v1::Verdict {
+    match verdict {
+        state::Verdict::Approve => v1::Verdict::Approve,
+        state::Verdict::Reject => v1::Verdict::Reject,
+    }
+}
+
+pub(super) fn submission_status(status: SubmissionStatus) -> v1::SubmissionStatus {
+    match status {
+        SubmissionStatus::InProgress => v1::SubmissionStatus::InProgress,
+        SubmissionStatus::Approved => v1::SubmissionStatus::Approved,
+        SubmissionStatus::Rejected => v1::SubmissionStatus::Rejected,
+        SubmissionStatus::Recalled => v1::SubmissionStatus::Recalled,
+        SubmissionStatus::Canceled => v1::SubmissionStatus::Canceled,
+        SubmissionStatus::Error => v1::SubmissionStatus::Error,
+        SubmissionStatus::Suspended => v1::SubmissionStatus::Suspended,
+    }
+}
+
+fn stage_run_status(status: StageRunStatus) -> v1::StageRunStatus {
+    match status {
+        StageRunStatus::InProgress => v1::StageRunStatus::InProgress,
+        StageRunStatus::Completed => v1::StageRunStatus::Completed,
+        StageRunStatus::Discontinued => v1::StageRunStatus::Discontinued,
+        StageRunStatus::Canceled => v1::StageRunStatus::Canceled,
+        StageRunStatus::Error => v1::StageRunStatus::Error,
+        StageRunStatus::Suspended => v1::StageRunStatus::Suspended,
+    }
+}
+
+fn step_run_status(status: StepRunStatus) -> v1::StepRunStatus {
+    match status {
+        StepRunStatus::NotStarted => v1::StepRunStatus::NotStarted,
+        StepRunStatus::InProgress => v1::StepRunStatus::InProgress,
+        StepRunStatus::Completed => v1::StepRunStatus::Completed,
+        StepRunStatus::Discontinued => v1::StepRunStatus::Discontinued,
+        StepRunStatus::Canceled => v1::StepRunStatus::Canceled,
+        StepRunStatus::Error => v1::StepRunStatus::Error,
+    }
+}
+
+fn work_item_status(status: WorkItemStatus) -> v1::WorkItemStatus {
+    match status {
+        WorkItemStatus::Assigned => v1::WorkItemStatus::Assigned,
+        WorkItemStatus::Approved => v1::WorkItemStatus::Approved,
+        WorkItemStatus::Rejected => v1::WorkItemStatus::Rejected,
+        WorkItemStatus::Abstained => v1::WorkItemStatus::Abstained,
+        WorkItemStatus::Withdrawn => v1::WorkItemStatus::Withdrawn,
+        WorkItemStatus::Canceled => v1::WorkItemStatus::Canceled,
+        WorkItemStatus::Recalled => v1::WorkItemStatus::Recalled,
+        WorkItemStatus::Errored => v1::WorkItemStatus::Errored,
+    }
+}
+
+fn job_status(status: JobStatus) -> v1::JobStatus {
+    match status {
+        JobStatus::Pending => v1::JobStatus::Pending,
+        JobStatus::Published => v1::JobStatus::Published,
+        JobStatus::Running => v1::JobStatus::Running,
+        JobStatus::Completed => v1::JobStatus::Completed,
+        JobStatus::Failed => v1::JobStatus::Failed,
+        JobStatus::Canceled => v1::JobStatus::Canceled,
+    }
+}
+
+pub(super) fn version_status(status: VersionStatus) -> v1::VersionStatus {
+    match status {
+        VersionStatus::Draft => v1::VersionStatus::Draft,
+        VersionStatus::Active => v1::VersionStatus::Active,
+        VersionStatus::Inactive => v1::VersionStatus::Inactive,
+    }
+}

@@ -1,0 +1,220 @@
+//! How every refusal and failure is said in gRPC: a code, a stable reason (`google.rpc.ErrorInfo`), and where it helps the
+//! fields that are wrong (`BadRequest`) or what would have to be otherwise (`PreconditionFailure`). This is the one place.
+//!
+//! `docs/errors.md` has a section for each reason.
+
+use std::collections::HashMap;
+
+use quorate_engine::refusal::Refusal;
+use quorate_store::StoreError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    auth::AuthError,
+    proto::value::BadData,
+    scheduler::{Rejection, ReportError},
+};
+
+/// The `domain` of every `ErrorInfo`.
+const DOMAIN: &str = "quorate";
+
+/// Every reason that the API can give, in alphabetical order. `docs/errors.md` explains each.
+pub const REASONS: &[&str] = &[
+    "ALREADY_DECIDED",
+    "ATTEMPT_NOT_LIVE",
+    "CATALOG_BUSY",
+    "COMMENT_MISSING",
+    "DEFINITION_INVALID",
+    "DIRECTORY_INVALID",
+    "ENDING_ALREADY",
+    "HISTORY_FULL",
+    "INTERNAL",
+    "INVALID_FIELD",
+    "JOB_NOT_FOUND",
+    "NOT_ACTIVE",
+    "NOT_ASSIGNEE",
+    "NOT_FOUND",
+    "NOT_PERMITTED",
+    "OVERLOADED",
+    "PROCESS_NOT_ACTIVE",
+    "RECORD_CHANGED",
+    "RECORD_INVALID",
+    "RECORD_TYPE_UNFIT",
+    "REQUEST_ID_REUSED",
+    "ROLE_MISSING",
+    "SEPARATION_OF_DUTIES",
+    "STEP_NOT_IN_ERROR",
+    "STOPPING",
+    "STORE_UNAVAILABLE",
+    "SUBMISSION_ENDED",
+    "SUBMISSION_NOT_FOUND",
+    "SUBMISSION_STATUS_UNFIT",
+    "TOO_LONG",
+    "UNAUTHENTICATED",
+    "WORK_ITEM_CLOSED",
+    "WORK_ITEM_NOT_FOUND",
+];
+
+/// Something is wrong with a field of the request.
+pub(super) fn invalid_field(field: impl Into<String>, description: impl Into<String>) -> Status {
+    let (field, description) = (field.into(), description.into());
+    let message = format!("{field}: {description}");
+    with_fields("INVALID_FIELD", &message, [(field, description)])
+}
+
+/// The caller lacks a role.
+pub(super) fn role_missing(needed: &str) -> Status {
+    status(Code::PermissionDenied, "ROLE_MISSING", &format!("this takes the role {needed}"), [])
+}
+
+/// There is no such thing.
+pub(super) fn not_found(kind: &str, name: &str) -> Status {
+    status(Code::NotFound, "NOT_FOUND", &format!("there is no {kind} `{name}`"), [])
+}
+
+/// A definition is refused: every complaint is a field violation, its field `line:column path`.
+pub(super) fn definition_invalid(complaints: impl IntoIterator<Item = (String, String)>) -> Status {
+    with_fields("DEFINITION_INVALID", "the definition is refused", complaints)
+}
+
+/// A change of the directory is refused.
+pub(super) fn directory_invalid(field: &str, description: &str) -> Status {
+    with_fields("DIRECTORY_INVALID", description, [(field.to_owned(), description.to_owned())])
+}
+
+/// The catalog changed again and again meanwhile.
+pub(super) fn catalog_busy() -> Status {
+    status(Code::Aborted, "CATALOG_BUSY", "the catalog is being changed by others: try again", [])
+}
+
+/// The server stops: a stream ends, and goes on at another server or later.
+pub(super) fn stopping() -> Status {
+    status(Code::Unavailable, "STOPPING", "the server is stopping: call again", [])
+}
+
+pub(super) fn bad_data(error: &BadData) -> Status {
+    invalid_field(error.path(), error.to_string())
+}
+
+pub(super) fn unauthenticated(error: &AuthError) -> Status {
+    match error {
+        AuthError::Missing(_) | AuthError::Invalid => {
+            status(Code::Unauthenticated, "UNAUTHENTICATED", &error.to_string(), [])
+        }
+        AuthError::Store(error) => store(error),
+    }
+}
+
+pub(super) fn store(error: &StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Conflict => {
+            tracing::warn!(%error, "the store is not available");
+            status(Code::Unavailable, "STORE_UNAVAILABLE", "the store is not available: try again", [])
+        }
+        StoreError::Schema(_) | StoreError::Internal(_) => {
+            tracing::error!(%error, "the store failed");
+            internal()
+        }
+    }
+}
+
+pub(super) fn report(error: ReportError) -> Status {
+    match error {
+        ReportError::Malformed { field, reason } => invalid_field(format!("report.{field}"), reason),
+        ReportError::Rejected(rejection) => rejected(rejection),
+    }
+}
+
+pub(super) fn rejected(rejection: Rejection) -> Status {
+    match rejection {
+        Rejection::Refused(refusal) => refused(&refusal),
+        Rejection::ProcessNotActive(ref name) => status(
+            Code::FailedPrecondition,
+            "PROCESS_NOT_ACTIVE",
+            &rejection.to_string(),
+            [("process".to_owned(), name.clone())],
+        ),
+        Rejection::RequestReused => {
+            with_fields("REQUEST_ID_REUSED", &rejection.to_string(), [("request_id".to_owned(), rejection.to_string())])
+        }
+        Rejection::Overloaded => status(Code::ResourceExhausted, "OVERLOADED", &rejection.to_string(), []),
+        Rejection::Unavailable => {
+            let message = "the store is not available: the same call with the same request_id can safely be repeated";
+            status(Code::Unavailable, "STORE_UNAVAILABLE", message, [])
+        }
+        Rejection::Internal => internal(),
+    }
+}
+
+fn internal() -> Status {
+    status(Code::Internal, "INTERNAL", "the server failed: its log says why", [])
+}
+
+fn refused(refusal: &Refusal) -> Status {
+    let reason = refusal.reason();
+    let message = refusal.to_string();
+    let text = |name: &str, value: &dyn ToString| (name.to_owned(), value.to_string());
+    match refusal {
+        Refusal::SubmissionNotFound | Refusal::WorkItemNotFound | Refusal::JobNotFound => {
+            status(Code::NotFound, reason, &message, [])
+        }
+        Refusal::AlreadyDecided { by, at, verdict } => {
+            let facts = [text("by", by), text("at", at), text("verdict", &verdict.as_str())];
+            status(Code::FailedPrecondition, reason, &message, facts)
+        }
+        Refusal::WorkItemClosed { status: now } => precondition(reason, &message, "work_item", [text("status", now)]),
+        Refusal::SubmissionEnded { status: now } | Refusal::SubmissionStatusUnfit { status: now, .. } => {
+            precondition(reason, &message, "submission", [text("status", now)])
+        }
+        Refusal::EndingAlready { ending } => {
+            precondition(reason, &message, "submission", [text("ending", &ending.status())])
+        }
+        Refusal::StepNotInError { step } => precondition(reason, &message, "step", [text("step", step)]),
+        Refusal::AttemptNotLive { attempt } => precondition(reason, &message, "job", [text("attempt", attempt)]),
+        Refusal::NotAssignee { .. }
+        | Refusal::SeparationOfDuties { .. }
+        | Refusal::NotActive { .. }
+        | Refusal::NotPermitted { .. } => status(Code::PermissionDenied, reason, &message, []),
+        Refusal::RecordChanged { digest } => status(Code::Aborted, reason, &message, [text("record_digest", digest)]),
+        Refusal::RecordInvalid { violations } => {
+            let fields = violations.iter().map(|violation| {
+                let dot = if violation.path.is_empty() { "" } else { "." };
+                (format!("record.data{dot}{}", violation.path), violation.message.clone())
+            });
+            with_fields(reason, &message, fields)
+        }
+        Refusal::RecordTypeUnfit { .. } => with_fields(reason, &message, [("record.type".to_owned(), message.clone())]),
+        Refusal::TooLong { field, .. } => with_fields(reason, &message, [((*field).to_owned(), message.clone())]),
+        Refusal::CommentMissing => with_fields(reason, &message, [("comment".to_owned(), message.clone())]),
+        Refusal::HistoryFull { .. } => status(Code::ResourceExhausted, reason, &message, []),
+    }
+}
+
+fn status(code: Code, reason: &str, message: &str, facts: impl IntoIterator<Item = (String, String)>) -> Status {
+    Status::with_error_details(code, message, details(reason, facts))
+}
+
+fn with_fields(reason: &str, message: &str, fields: impl IntoIterator<Item = (String, String)>) -> Status {
+    let mut details = details(reason, []);
+    for (field, description) in fields {
+        details.add_bad_request_violation(field, description);
+    }
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn precondition(
+    reason: &str,
+    message: &str,
+    subject: &str,
+    facts: impl IntoIterator<Item = (String, String)>,
+) -> Status {
+    let mut details = details(reason, facts);
+    details.add_precondition_failure_violation(reason, subject, message);
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+fn details(reason: &str, facts: impl IntoIterator<Item = (String, String)>) -> ErrorDetails {
+    let facts: HashMap<String, String> = facts.into_iter().collect();
+    ErrorDetails::with_error_info(reason, DOMAIN, facts)
+}

@@ -1,0 +1,346 @@
+//! `SubmissionService`.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::Stream;
+use jiff::Timestamp;
+use quorate_engine::{
+    Json,
+    command::Command,
+    evolve,
+    id::{SubmissionId, Tenant, UserName},
+    refusal::Refusal,
+    state::Submission,
+    status::SubmissionStatus,
+};
+use quorate_store::{
+    StoreError,
+    query::{PAGE_SIZE_MAX, SubmissionQuery},
+};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::{
+    auth::{Principal, Role},
+    proto::{
+        v1::{self, submission_service_server::SubmissionService},
+        value,
+    },
+    scheduler::{Answer, Ask, Rejection, SubmitAsk},
+};
+
+use super::{
+    Api,
+    call::{check_text, parse_id, request_key},
+    convert, errors, filter, pages,
+};
+
+/// How large a record's data may be as JSON, in bytes.
+const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// How long names and record ids may be, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Who may look at submissions.
+const READERS: &[Role] = &[Role::Submitter, Role::Reviewer, Role::Designer, Role::Auditor];
+
+#[tonic::async_trait]
+impl SubmissionService for Api {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmissionServiceSubmitRequest>,
+    ) -> Result<Response<v1::SubmissionServiceSubmitResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
+        let key = request_key(&principal, &message.request_id, "Submit", &message)?;
+        let ask = submit_ask(&principal, message)?;
+        let id = SubmissionId(Uuid::now_v7());
+        let answer = self.ask(&principal.tenant, id, Ask::Submit(Box::new(ask)), key).await;
+        let state = self.settle(&principal.tenant, answer).await?;
+        Ok(Response::new(v1::SubmissionServiceSubmitResponse { submission: Some(convert::submission(&state)) }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::SubmissionServiceGetRequest>,
+    ) -> Result<Response<v1::SubmissionServiceGetResponse>, Status> {
+        let (principal, message) = self.caller(request, READERS).await?;
+        let state = self.submission(&principal.tenant, parse_id("id", &message.id)?).await?;
+        Ok(Response::new(v1::SubmissionServiceGetResponse { submission: Some(convert::submission(&state)) }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::SubmissionServiceListRequest>,
+    ) -> Result<Response<v1::SubmissionServiceListResponse>, Status> {
+        let (principal, message) = self.caller(request, READERS).await?;
+        let terms = filter::parse(&message.filter, &["process", "status", "submitter", "record_type", "record_id"])?;
+        let descending = match message.order_by.trim() {
+            "" | "submitted_at desc" => true,
+            "submitted_at" | "submitted_at asc" => false,
+            _ => return Err(errors::invalid_field("order_by", "has to be `submitted_at` or `submitted_at desc`")),
+        };
+        let size = pages::size(message.page_size)?;
+        let query = ["submissions", &message.filter, if descending { "desc" } else { "asc" }];
+        let text = |field: &str| terms.get(field).map(|&value| value.to_owned());
+        let rows = self
+            .scheduler
+            .store()
+            .list_submissions(&SubmissionQuery {
+                tenant: principal.tenant,
+                process: text("process"),
+                status: filter::read(&terms, "status", "a status such as IN_PROGRESS", SubmissionStatus::parse)?,
+                submitter: text("submitter"),
+                record_type: text("record_type"),
+                record_id: text("record_id"),
+                descending,
+                after: pages::after::<(Timestamp, Uuid)>(&message.page_token, &query)?
+                    .map(|(at, id)| (at, SubmissionId(id))),
+                limit: size,
+            })
+            .await
+            .map_err(|error| errors::store(&error))?;
+        let last = rows.last().map(|row| (row.submitted_at, row.id.0));
+        let next_page_token = pages::next(rows.len(), size, last, &query);
+        let submissions = rows.into_iter().map(convert::submission_entry).collect();
+        Ok(Response::new(v1::SubmissionServiceListResponse { submissions, next_page_token }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::SubmissionServiceWatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::SubmissionServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (principal, message) = self.caller(request, READERS).await?;
+        let id = parse_id("id", &message.id)?;
+        // The first look happens before the answer, so that an unknown id is an error of the call.
+        let subscription = self.scheduler.hub().subscribe(&principal.tenant, id);
+        let first = self.submission(&principal.tenant, id).await?;
+        let watch = Watch { api: self.clone(), tenant: principal.tenant, subscription, next: Next::Give(first) };
+        let stream = futures::stream::unfold(watch, Watch::step);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::SubmissionServiceListEventsRequest>,
+    ) -> Result<Response<v1::SubmissionServiceListEventsResponse>, Status> {
+        let (principal, message) = self.caller(request, READERS).await?;
+        let id: SubmissionId = parse_id("id", &message.id)?;
+        let size = pages::size(message.page_size)?;
+        let query = ["events", message.id.as_str()];
+        let after: u64 = pages::after(&message.page_token, &query)?.unwrap_or_default();
+        let store = self.scheduler.store();
+        let events = store.history(&principal.tenant, id, after, size).await.map_err(|error| errors::store(&error))?;
+        if events.is_empty() && after == 0 {
+            return Err(errors::rejected(Refusal::SubmissionNotFound.into()));
+        }
+        let next_page_token = pages::next(events.len(), size, events.last().map(|event| event.seq), &query);
+        let events = events.iter().map(convert::event).collect();
+        Ok(Response::new(v1::SubmissionServiceListEventsResponse { events, next_page_token }))
+    }
+
+    async fn recall(
+        &self,
+        request: Request<v1::SubmissionServiceRecallRequest>,
+    ) -> Result<Response<v1::SubmissionServiceRecallResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
+        let command = Command::Recall { by: principal.actor(), comment: comment(&message.comment)? };
+        let key = request_key(&principal, &message.request_id, "Recall", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceRecallResponse { submission }))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<v1::SubmissionServiceCancelRequest>,
+    ) -> Result<Response<v1::SubmissionServiceCancelResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
+        let command = Command::Cancel { by: principal.actor(), comment: comment(&message.comment)? };
+        let key = request_key(&principal, &message.request_id, "Cancel", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceCancelResponse { submission }))
+    }
+
+    async fn comment(
+        &self,
+        request: Request<v1::SubmissionServiceCommentRequest>,
+    ) -> Result<Response<v1::SubmissionServiceCommentResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Submitter, Role::Reviewer]).await?;
+        let command = Command::Comment { by: principal.actor(), comment: comment(&message.comment)? };
+        let key = request_key(&principal, &message.request_id, "Comment", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceCommentResponse { submission }))
+    }
+
+    async fn retry_step(
+        &self,
+        request: Request<v1::SubmissionServiceRetryStepRequest>,
+    ) -> Result<Response<v1::SubmissionServiceRetryStepResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
+        let command = Command::RetryStep { by: principal.actor(), step: message.step.clone() };
+        let key = request_key(&principal, &message.request_id, "RetryStep", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceRetryStepResponse { submission }))
+    }
+
+    async fn skip_step(
+        &self,
+        request: Request<v1::SubmissionServiceSkipStepRequest>,
+    ) -> Result<Response<v1::SubmissionServiceSkipStepResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
+        let outputs = match &message.outputs {
+            Some(outputs) => value::to_json(outputs, "outputs").map_err(|error| errors::bad_data(&error))?,
+            None => Json::Object(serde_json::Map::new()),
+        };
+        let (step, comment) = (message.step.clone(), comment(&message.comment)?);
+        let command = Command::SkipStep { by: principal.actor(), step, outputs, comment };
+        let key = request_key(&principal, &message.request_id, "SkipStep", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceSkipStepResponse { submission }))
+    }
+}
+
+impl Api {
+    /// A submission as it is stored.
+    pub(super) async fn submission(&self, tenant: &Tenant, id: SubmissionId) -> Result<Answer, Status> {
+        let store = self.scheduler.store();
+        let mut events = Vec::new();
+        // Nearly every history fits into one page.
+        loop {
+            let after = events.len() as u64;
+            let page = store.history(tenant, id, after, PAGE_SIZE_MAX).await.map_err(|error| errors::store(&error))?;
+            let full = page.len() >= PAGE_SIZE_MAX as usize;
+            for event in &page {
+                let event = event.to_event();
+                events.push(event.map_err(|error| errors::store(&StoreError::Internal(error.to_string())))?);
+            }
+            if !full {
+                break;
+            }
+        }
+        evolve::replay(&events).map(Arc::new).ok_or_else(|| errors::rejected(Refusal::SubmissionNotFound.into()))
+    }
+
+    /// Carries out a command and answers with the submission.
+    async fn command(
+        &self,
+        principal: &Principal,
+        id: &str,
+        command: Command,
+        key: Option<(quorate_store::store::RequestKey, quorate_store::log::Hash)>,
+    ) -> Result<v1::Submission, Status> {
+        let id = parse_id("id", id)?;
+        let answer = self.ask(&principal.tenant, id, Ask::Command(command), key).await;
+        let state = self.settle(&principal.tenant, answer).await?;
+        Ok(convert::submission(&state))
+    }
+
+    /// The answer once the synchronous steps that the call started have ended, or their `sync_timeout` has passed.
+    pub(super) async fn settle(&self, tenant: &Tenant, answer: Result<Answer, Rejection>) -> Result<Answer, Status> {
+        let mut state = answer.map_err(errors::rejected)?;
+        let Some(wait) = state.sync_wait() else { return Ok(state) };
+        let mut subscription = self.scheduler.hub().subscribe(tenant, state.id);
+        let give_up = tokio::time::sleep(Duration::from_millis(wait));
+        tokio::pin!(give_up);
+        loop {
+            // Read after subscribing: a change in between is seen by one of the two.
+            state = self.submission(tenant, state.id).await?;
+            if state.sync_wait().is_none() {
+                return Ok(state);
+            }
+            tokio::select! {
+                () = subscription.beyond(state.version) => {}
+                () = &mut give_up => return Ok(state),
+            }
+        }
+    }
+}
+
+/// A stream of a submission's states.
+struct Watch {
+    api: Api,
+    tenant: Tenant,
+    subscription: crate::scheduler::hub::Subscription,
+    next: Next,
+}
+
+enum Next {
+    Give(Answer),
+    WaitBeyond(SubmissionId, u64),
+    End,
+}
+
+impl Watch {
+    async fn step(mut self) -> Option<(Result<v1::SubmissionServiceWatchResponse, Status>, Self)> {
+        let state = match self.next {
+            Next::End => return None,
+            Next::Give(state) => state,
+            Next::WaitBeyond(id, version) => {
+                let stop = self.api.stop.clone();
+                if stop.run_until_cancelled(self.subscription.beyond(version)).await.is_none() {
+                    self.next = Next::End;
+                    return Some((Err(errors::stopping()), self));
+                }
+                match self.api.submission(&self.tenant, id).await {
+                    Ok(state) => state,
+                    Err(status) => {
+                        self.next = Next::End;
+                        return Some((Err(status), self));
+                    }
+                }
+            }
+        };
+        self.next = if state.status.is_terminal() { Next::End } else { Next::WaitBeyond(state.id, state.version) };
+        let response = v1::SubmissionServiceWatchResponse { submission: Some(convert::submission(&state)) };
+        Some((Ok(response), self))
+    }
+}
+
+fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest) -> Result<SubmitAsk, Status> {
+    if message.process.is_empty() {
+        return Err(errors::invalid_field("process", "is missing"));
+    }
+    let record = message.record.ok_or_else(|| errors::invalid_field("record", "is missing"))?;
+    if record.id.is_empty() {
+        return Err(errors::invalid_field("record.id", "is missing"));
+    }
+    check_text("record.id", &record.id, NAME_BYTES_MAX)?;
+    check_text("record.type", &record.r#type, NAME_BYTES_MAX)?;
+    check_text("comment", &message.comment, usize::MAX)?;
+    let data = record.data.unwrap_or_default();
+    let data = value::to_json(&data, "record.data").map_err(|error| errors::bad_data(&error))?;
+    let bytes = data.to_string().len();
+    if bytes > RECORD_BYTES_MAX {
+        let description = format!("is {bytes} bytes as JSON: at most {RECORD_BYTES_MAX} are allowed");
+        return Err(errors::invalid_field("record.data", description));
+    }
+    let on_behalf_of = match message.on_behalf_of.as_str() {
+        "" => None,
+        name => {
+            let checked = quorate_engine::directory::check_name(name);
+            checked.map_err(|error| errors::invalid_field("on_behalf_of", error.to_string()))?;
+            Some(UserName::from(name))
+        }
+    };
+    Ok(SubmitAsk {
+        process: message.process,
+        record_type: record.r#type,
+        record_id: record.id,
+        data: Arc::new(data),
+        submitter: principal.name.clone(),
+        on_behalf_of,
+        comment: message.comment,
+    })
+}
+
+/// A comment without the character that the store cannot keep; its length is the rules' business.
+pub(super) fn comment(text: &str) -> Result<String, Status> {
+    check_text("comment", text, usize::MAX)?;
+    Ok(text.to_owned())
+}
+
+/// The work item that a decision was about, in the state after it.
+pub(super) fn work_item_of(state: &Submission, id: quorate_engine::id::WorkItemId) -> Option<v1::WorkItem> {
+    state.work_item(id).map(|(stage, step, item)| convert::work_item(state, stage, step, item))
+}

@@ -1,0 +1,534 @@
+//! A server with a handful of rules and no memory beyond its process: what the command line is tested against.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::Stream;
+use prost_types::Timestamp;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Code, Request, Response, Status, async_trait, transport::Server};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::proto::v1::{
+    self, Assignee, AssigneeKind, Decision, Process, Record, StageRun, StageRunStatus, StepRun, StepRunStatus,
+    Submission, SubmissionStatus, Verdict, VersionStatus, WorkItem, WorkItemStatus, flow_service_server,
+    process_service_server, submission_service_server, work_item_service_server,
+};
+
+pub(super) const DIGEST: &str = "d1";
+
+/// The server's state; clones share it.
+#[derive(Clone)]
+pub(super) struct Fake {
+    submissions: Arc<Mutex<BTreeMap<String, watch::Sender<Submission>>>>,
+    requests: Arc<Mutex<HashMap<String, String>>>,
+    definitions: Arc<Mutex<BTreeMap<String, (u32, String)>>>,
+    /// How many of the next Submit calls are carried out, and answered UNAVAILABLE.
+    pub(super) lost_answers: Arc<AtomicU32>,
+    /// How many of the next Watch streams break after their first message.
+    pub(super) broken_streams: Arc<AtomicU32>,
+}
+
+/// Takes one from the count, if there is one.
+fn take(count: &AtomicU32) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1)).is_ok()
+}
+
+impl Fake {
+    /// Serves on a free port; gives the URL.
+    pub(super) async fn start() -> (Self, String) {
+        let fake = Self {
+            submissions: Arc::default(),
+            requests: Arc::default(),
+            definitions: Arc::default(),
+            lost_answers: Arc::default(),
+            broken_streams: Arc::default(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (_, health) = tonic_health::server::health_reporter();
+        let server = Server::builder()
+            .add_service(health)
+            .add_service(submission_service_server::SubmissionServiceServer::new(fake.clone()))
+            .add_service(work_item_service_server::WorkItemServiceServer::new(fake.clone()))
+            .add_service(process_service_server::ProcessServiceServer::new(fake.clone()))
+            .add_service(flow_service_server::FlowServiceServer::new(fake.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        (fake, url)
+    }
+
+    /// How many submissions there are.
+    pub(super) fn count(&self) -> usize {
+        self.submissions.lock().unwrap().len()
+    }
+
+    /// Whether somebody watches the submission.
+    pub(super) fn is_watched(&self, id: &str) -> bool {
+        self.submissions.lock().unwrap()[id].receiver_count() > 0
+    }
+
+    pub(super) fn only(&self) -> Submission {
+        let submissions = self.submissions.lock().unwrap();
+        assert_eq!(submissions.len(), 1);
+        submissions.values().next().unwrap().borrow().clone()
+    }
+
+    /// Changes a submission; those who watch it see it.
+    pub(super) fn change(&self, id: &str, change: impl FnOnce(&mut Submission)) -> Submission {
+        let submissions = self.submissions.lock().unwrap();
+        submissions[id].send_modify(change);
+        submissions[id].borrow().clone()
+    }
+
+    fn find(&self, id: &str) -> Result<Submission, Status> {
+        let submissions = self.submissions.lock().unwrap();
+        submissions.get(id).map(|submission| submission.borrow().clone()).ok_or_else(|| not_found("submission", id))
+    }
+
+    fn find_item(&self, id: &str) -> Result<WorkItem, Status> {
+        let submission = self.find(id.strip_prefix("item-").unwrap_or_default());
+        let item = submission.ok().and_then(|submission| submission.stages[0].steps[0].work_items.first().cloned());
+        item.ok_or_else(|| not_found("work item", id))
+    }
+
+    fn decide(&self, request: &v1::WorkItemServiceDecideRequest, actor: &str) -> Result<WorkItem, Status> {
+        let item = self.find_item(&request.id)?;
+        if request.record_digest != DIGEST {
+            return Err(refusal(Code::Aborted, "the record has changed", "RECORD_CHANGED", &[("digest", DIGEST)]));
+        }
+        if let Some(decision) = &item.decision {
+            let facts = [("decided_by", decision.actor.as_str())];
+            let message = "the work item has been decided";
+            return Err(refusal(Code::FailedPrecondition, message, "ALREADY_DECIDED", &facts));
+        }
+        let (item_status, status) = match request.verdict() {
+            Verdict::Approve => (WorkItemStatus::Approved, SubmissionStatus::Approved),
+            _ => (WorkItemStatus::Rejected, SubmissionStatus::Rejected),
+        };
+        let decision = Decision {
+            verdict: request.verdict,
+            actor: actor.to_owned(),
+            comment: request.comment.clone(),
+            channel: request.channel.clone(),
+            record_digest: request.record_digest.clone(),
+            decided_at: Some(at(5)),
+        };
+        let submission = self.change(&item.submission, |submission| {
+            let item = &mut submission.stages[0].steps[0].work_items[0];
+            item.status = item_status.into();
+            item.closed_at = Some(at(5));
+            item.decision = Some(decision);
+            end(submission, status);
+        });
+        Ok(submission.stages[0].steps[0].work_items[0].clone())
+    }
+
+    fn publish(&self, definition: &str) -> Result<Process, Status> {
+        let name = definition.lines().find_map(|line| line.strip_prefix("name: ")).unwrap_or_default();
+        if let Some(line) = definition.lines().position(|line| line.contains("BAD")) {
+            let mut details = ErrorDetails::with_error_info("DEFINITION_INVALID", "quorate", HashMap::new());
+            details.add_bad_request_violation(format!("{}:8 title", line + 1), "this is bad");
+            return Err(Status::with_error_details(Code::InvalidArgument, "the definition is invalid", details));
+        }
+        let mut definitions = self.definitions.lock().unwrap();
+        let entry = definitions.entry(name.to_owned()).or_default();
+        if entry.1 != definition {
+            *entry = (entry.0 + 1, definition.to_owned());
+        }
+        Ok(process(name, entry))
+    }
+
+    fn get_definition(&self, name: &str) -> Result<Process, Status> {
+        let definitions = self.definitions.lock().unwrap();
+        definitions.get(name).map(|entry| process(name, entry)).ok_or_else(|| not_found("definition", name))
+    }
+}
+
+fn process(name: &str, (version, definition): &(u32, String)) -> Process {
+    let status = VersionStatus::Active.into();
+    Process { name: name.into(), version: *version, status, definition: definition.clone(), ..Process::default() }
+}
+
+fn flow(process: Process) -> v1::Flow {
+    v1::Flow { name: process.name, version: process.version, status: process.status, ..v1::Flow::default() }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp { seconds: 1_795_341_600 + second, nanos: 0 }
+}
+
+fn refusal(code: Code, message: &str, reason: &str, facts: &[(&str, &str)]) -> Status {
+    let facts: HashMap<_, _> = facts.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, "quorate", facts))
+}
+
+fn not_found(what: &str, id: &str) -> Status {
+    refusal(Code::NotFound, &format!("there is no {what} {id}"), "NOT_FOUND", &[])
+}
+
+fn caller<T>(request: &Request<T>) -> Result<String, Status> {
+    let text = |key| request.metadata().get(key).and_then(|value| value.to_str().ok());
+    match (text("quorate-user"), text("authorization")) {
+        (_, Some("Bearer t0ken")) => Ok("tom".to_owned()),
+        (Some(user), None) => Ok(user.to_owned()),
+        _ => Err(refusal(Code::Unauthenticated, "who are you?", "UNAUTHENTICATED", &[])),
+    }
+}
+
+fn end(submission: &mut Submission, status: SubmissionStatus) {
+    submission.status = status.into();
+    submission.ended_at = Some(at(5));
+    let stage = &mut submission.stages[0];
+    stage.status = StageRunStatus::Completed.into();
+    stage.ended_at = Some(at(5));
+    stage.steps[0].status = StepRunStatus::Completed.into();
+    stage.steps[0].ended_at = Some(at(5));
+}
+
+fn submission(id: &str, process: &str, submitter: &str, record: Record) -> Submission {
+    let item = WorkItem {
+        id: format!("item-{id}"),
+        submission: id.to_owned(),
+        process: process.to_owned(),
+        stage: "review".to_owned(),
+        step: "manager".to_owned(),
+        assignee: Some(Assignee { kind: AssigneeKind::User.into(), name: "bob".to_owned() }),
+        status: WorkItemStatus::Assigned.into(),
+        assigned_at: Some(at(1)),
+        submitter: submitter.to_owned(),
+        record_digest: DIGEST.to_owned(),
+        record_type: "purchase_request".to_owned(),
+        record_id: record.id.clone(),
+        ..WorkItem::default()
+    };
+    let step = StepRun {
+        id: format!("step-{id}"),
+        name: "manager".to_owned(),
+        round: 1,
+        status: StepRunStatus::InProgress.into(),
+        work_items: vec![item],
+        started_at: Some(at(1)),
+        ..StepRun::default()
+    };
+    let stage = StageRun {
+        id: format!("stage-{id}"),
+        name: "review".to_owned(),
+        round: 1,
+        status: StageRunStatus::InProgress.into(),
+        steps: vec![step],
+        started_at: Some(at(0)),
+        ..StageRun::default()
+    };
+    Submission {
+        id: id.to_owned(),
+        process: process.to_owned(),
+        process_version: 1,
+        status: SubmissionStatus::InProgress.into(),
+        record: Some(Record { version: 1, digest: DIGEST.to_owned(), ..record }),
+        submitter: submitter.to_owned(),
+        stages: vec![stage],
+        submitted_at: Some(at(0)),
+        ..Submission::default()
+    }
+}
+
+/// Writes methods that no test calls.
+macro_rules! later {
+    ($answer:ty) => {
+        Err::<Response<$answer>, _>(Status::unimplemented("not in the fake"))
+    };
+}
+
+#[async_trait]
+impl submission_service_server::SubmissionService for Fake {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::SubmissionServiceWatchResponse, Status>> + Send>>;
+
+    async fn submit(
+        &self,
+        request: Request<v1::SubmissionServiceSubmitRequest>,
+    ) -> Result<Response<v1::SubmissionServiceSubmitResponse>, Status> {
+        let submitter = caller(&request)?;
+        let request = request.into_inner();
+        let record = request.record.unwrap_or_default();
+        if record.data.as_ref().is_some_and(|data| data.fields.contains_key("wrong")) {
+            let mut details = ErrorDetails::with_error_info("INVALID_RECORD", "quorate", HashMap::new());
+            details.add_bad_request_violation("record.data.amount", "is required, and must be a number");
+            return Err(Status::with_error_details(
+                Code::InvalidArgument,
+                "the record does not fit its schema",
+                details,
+            ));
+        }
+        let id = {
+            let mut requests = self.requests.lock().unwrap();
+            let next = format!("s{}", requests.len() + 1);
+            requests.entry(request.request_id).or_insert(next).clone()
+        };
+        let submission = submission(&id, &request.process, &submitter, record);
+        self.submissions.lock().unwrap().entry(id.clone()).or_insert_with(|| watch::Sender::new(submission.clone()));
+        if request.process == "quorate-bench-w1" {
+            let fake = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                fake.change(&id, |submission| end(submission, SubmissionStatus::Approved));
+            });
+        }
+        if take(&self.lost_answers) {
+            return Err(Status::unavailable("try again"));
+        }
+        Ok(Response::new(v1::SubmissionServiceSubmitResponse { submission: Some(submission) }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::SubmissionServiceGetRequest>,
+    ) -> Result<Response<v1::SubmissionServiceGetResponse>, Status> {
+        let submission = Some(self.find(&request.get_ref().id)?);
+        Ok(Response::new(v1::SubmissionServiceGetResponse { submission }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::SubmissionServiceListRequest>,
+    ) -> Result<Response<v1::SubmissionServiceListResponse>, Status> {
+        let request = request.into_inner();
+        let submissions = self.submissions.lock().unwrap();
+        let from = request.page_token.parse().unwrap_or(0);
+        let size = usize::try_from(request.page_size).unwrap();
+        let page: Vec<_> = submissions.values().skip(from).take(size).map(|it| it.borrow().clone()).collect();
+        let next = from + page.len();
+        let next_page_token = if next < submissions.len() { next.to_string() } else { String::new() };
+        Ok(Response::new(v1::SubmissionServiceListResponse { submissions: page, next_page_token }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<v1::SubmissionServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let id = &request.get_ref().id;
+        self.find(id)?;
+        let mut changes = self.submissions.lock().unwrap()[id].subscribe();
+        changes.mark_changed();
+        let breaks = take(&self.broken_streams);
+        let (sender, receiver) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                let submission = changes.borrow_and_update().clone();
+                let ended = submission.ended_at.is_some();
+                let answer = v1::SubmissionServiceWatchResponse { submission: Some(submission) };
+                if sender.send(Ok(answer)).await.is_err() || ended {
+                    return;
+                }
+                if breaks {
+                    let _ = sender.send(Err(Status::unavailable("going down"))).await;
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn recall(
+        &self,
+        request: Request<v1::SubmissionServiceRecallRequest>,
+    ) -> Result<Response<v1::SubmissionServiceRecallResponse>, Status> {
+        self.find(&request.get_ref().id)?;
+        let recall = |submission: &mut Submission| end(submission, SubmissionStatus::Recalled);
+        let submission = Some(self.change(&request.get_ref().id, recall));
+        Ok(Response::new(v1::SubmissionServiceRecallResponse { submission }))
+    }
+
+    async fn list_events(
+        &self,
+        _: Request<v1::SubmissionServiceListEventsRequest>,
+    ) -> Result<Response<v1::SubmissionServiceListEventsResponse>, Status> {
+        later!(v1::SubmissionServiceListEventsResponse)
+    }
+
+    async fn cancel(
+        &self,
+        _: Request<v1::SubmissionServiceCancelRequest>,
+    ) -> Result<Response<v1::SubmissionServiceCancelResponse>, Status> {
+        Err(refusal(Code::PermissionDenied, "only an administrator may cancel", "PERMISSION_DENIED", &[]))
+    }
+
+    async fn comment(
+        &self,
+        _: Request<v1::SubmissionServiceCommentRequest>,
+    ) -> Result<Response<v1::SubmissionServiceCommentResponse>, Status> {
+        later!(v1::SubmissionServiceCommentResponse)
+    }
+
+    async fn retry_step(
+        &self,
+        _: Request<v1::SubmissionServiceRetryStepRequest>,
+    ) -> Result<Response<v1::SubmissionServiceRetryStepResponse>, Status> {
+        later!(v1::SubmissionServiceRetryStepResponse)
+    }
+
+    async fn skip_step(
+        &self,
+        _: Request<v1::SubmissionServiceSkipStepRequest>,
+    ) -> Result<Response<v1::SubmissionServiceSkipStepResponse>, Status> {
+        later!(v1::SubmissionServiceSkipStepResponse)
+    }
+}
+
+#[async_trait]
+impl work_item_service_server::WorkItemService for Fake {
+    async fn list(
+        &self,
+        request: Request<v1::WorkItemServiceListRequest>,
+    ) -> Result<Response<v1::WorkItemServiceListResponse>, Status> {
+        let caller = caller(&request)?;
+        let submissions = self.submissions.lock().unwrap();
+        let items = submissions.values().map(|submission| submission.borrow().stages[0].steps[0].work_items[0].clone());
+        let mine = |item: &WorkItem| {
+            item.decision.is_none() && item.assignee.as_ref().is_some_and(|assignee| assignee.name == caller)
+        };
+        let work_items = items.filter(mine).collect();
+        Ok(Response::new(v1::WorkItemServiceListResponse { work_items, next_page_token: String::new() }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::WorkItemServiceGetRequest>,
+    ) -> Result<Response<v1::WorkItemServiceGetResponse>, Status> {
+        let work_item = Some(self.find_item(&request.get_ref().id)?);
+        Ok(Response::new(v1::WorkItemServiceGetResponse { work_item }))
+    }
+
+    async fn decide(
+        &self,
+        request: Request<v1::WorkItemServiceDecideRequest>,
+    ) -> Result<Response<v1::WorkItemServiceDecideResponse>, Status> {
+        let item = Fake::decide(self, request.get_ref(), &caller(&request)?)?;
+        let submission_status = self.find(&item.submission)?.status;
+        Ok(Response::new(v1::WorkItemServiceDecideResponse { work_item: Some(item), submission_status }))
+    }
+
+    async fn batch_decide(
+        &self,
+        request: Request<v1::WorkItemServiceBatchDecideRequest>,
+    ) -> Result<Response<v1::WorkItemServiceBatchDecideResponse>, Status> {
+        let actor = caller(&request)?;
+        let results = request.get_ref().decisions.iter().map(|decision| {
+            let (work_item, error) = match Fake::decide(self, decision, &actor) {
+                Ok(item) => (Some(item), None),
+                Err(status) => {
+                    let reason = status.get_details_error_info().unwrap().reason;
+                    (None, Some(v1::BatchDecideError { reason, message: status.message().to_owned() }))
+                }
+            };
+            v1::BatchDecideResult { id: decision.id.clone(), work_item, error }
+        });
+        Ok(Response::new(v1::WorkItemServiceBatchDecideResponse { results: results.collect() }))
+    }
+}
+
+#[async_trait]
+impl process_service_server::ProcessService for Fake {
+    async fn publish(
+        &self,
+        request: Request<v1::ProcessServicePublishRequest>,
+    ) -> Result<Response<v1::ProcessServicePublishResponse>, Status> {
+        let process = Some(Fake::publish(self, &request.get_ref().definition)?);
+        Ok(Response::new(v1::ProcessServicePublishResponse { process, warnings: Vec::new() }))
+    }
+
+    async fn validate(
+        &self,
+        request: Request<v1::ProcessServiceValidateRequest>,
+    ) -> Result<Response<v1::ProcessServiceValidateResponse>, Status> {
+        let lines = request.get_ref().definition.lines().zip(1..);
+        let complaint = |(text, line): (&str, u32), word: &str| {
+            let column = u32::try_from(text.find(word)?).unwrap() + 1;
+            let message = format!("this is {}", word.to_lowercase());
+            Some(v1::Complaint { line, column, message, warning: word == "ODD", ..v1::Complaint::default() })
+        };
+        let complaints = lines.flat_map(|line| [complaint(line, "BAD"), complaint(line, "ODD")]).flatten().collect();
+        Ok(Response::new(v1::ProcessServiceValidateResponse { complaints }))
+    }
+
+    async fn activate(
+        &self,
+        request: Request<v1::ProcessServiceActivateRequest>,
+    ) -> Result<Response<v1::ProcessServiceActivateResponse>, Status> {
+        let process = Some(self.get_definition(&request.get_ref().name)?);
+        Ok(Response::new(v1::ProcessServiceActivateResponse { process }))
+    }
+
+    async fn deactivate(
+        &self,
+        _: Request<v1::ProcessServiceDeactivateRequest>,
+    ) -> Result<Response<v1::ProcessServiceDeactivateResponse>, Status> {
+        later!(v1::ProcessServiceDeactivateResponse)
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::ProcessServiceGetRequest>,
+    ) -> Result<Response<v1::ProcessServiceGetResponse>, Status> {
+        let process = Some(self.get_definition(&request.get_ref().name)?);
+        Ok(Response::new(v1::ProcessServiceGetResponse { process }))
+    }
+
+    async fn list(
+        &self,
+        _: Request<v1::ProcessServiceListRequest>,
+    ) -> Result<Response<v1::ProcessServiceListResponse>, Status> {
+        later!(v1::ProcessServiceListResponse)
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<v1::ProcessServiceListVersionsRequest>,
+    ) -> Result<Response<v1::ProcessServiceListVersionsResponse>, Status> {
+        let processes = vec![self.get_definition(&request.get_ref().name)?];
+        Ok(Response::new(v1::ProcessServiceListVersionsResponse { processes, next_page_token: String::new() }))
+    }
+}
+
+#[async_trait]
+impl flow_service_server::FlowService for Fake {
+    async fn publish(
+        &self,
+        request: Request<v1::FlowServicePublishRequest>,
+    ) -> Result<Response<v1::FlowServicePublishResponse>, Status> {
+        let flow = Some(flow(Fake::publish(self, &request.get_ref().definition)?));
+        Ok(Response::new(v1::FlowServicePublishResponse { flow }))
+    }
+
+    async fn activate(
+        &self,
+        _: Request<v1::FlowServiceActivateRequest>,
+    ) -> Result<Response<v1::FlowServiceActivateResponse>, Status> {
+        later!(v1::FlowServiceActivateResponse)
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::FlowServiceGetRequest>,
+    ) -> Result<Response<v1::FlowServiceGetResponse>, Status> {
+        let flow = Some(flow(self.get_definition(&request.get_ref().name)?));
+        Ok(Response::new(v1::FlowServiceGetResponse { flow }))
+    }
+
+    async fn list(
+        &self,
+        _: Request<v1::FlowServiceListRequest>,
+    ) -> Result<Response<v1::FlowServiceListResponse>, Status> {
+        later!(v1::FlowServiceListResponse)
+    }
+}

@@ -1,0 +1,330 @@
+//! The commands against a fake server: what a user types, sees, and gets for an exit code.
+
+use std::{fs, sync::atomic::Ordering, time::Duration};
+
+use clap::{CommandFactory, Parser};
+use serde_json::Value;
+
+use crate::{
+    cli::{self, Cli, Screen, fake::Fake, parse_duration},
+    proto::v1::SubmissionStatus,
+};
+
+/// What a command left behind.
+#[derive(Debug)]
+struct Ran {
+    code: u8,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+async fn run_as(user: &str, server: &str, arguments: &[&str]) -> Ran {
+    let given = ["quorate", "--server", server, "--as", user];
+    let cli = Cli::try_parse_from(given.iter().chain(arguments)).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = cli::run(cli, &mut Screen { out: &mut out, err: &mut err, progress: false }).await;
+    Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+async fn submit(server: &str) -> Ran {
+    run_as("ann", server, &["submit", "purchase-request", "--record-id", "PR-1", "--data", r#"{"amount": 50}"#]).await
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_exit_code_2() {
+    let wrong: [&[&str]; 8] = [
+        &["reject", "item"],
+        &["approve"],
+        &["submit", "p", "--record-id", "1"],
+        &["list", "submissions", "--page-size", "501"],
+        &["bench", "--workload", "w1", "--rate", "5", "--concurrency", "5"],
+        &["bench", "--workload", "w4"],
+        &["token", "create", "--user", "erp", "--database-url", "sqlite:q.db"],
+        &["serve", "--database-url", "sqlite:q.db", "--tls-cert", "c.pem"],
+    ];
+    for arguments in wrong {
+        let error = Cli::try_parse_from([&["quorate"], arguments].concat()).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn global_options_stand_before_or_behind_the_command() {
+    let cli = Cli::try_parse_from(["quorate", "inbox", "-o", "json", "--timeout", "500ms"]).unwrap();
+    assert_eq!(cli.global.output, cli::output::Format::Json);
+    assert_eq!(cli.global.timeout, Duration::from_millis(500));
+    assert!(Cli::try_parse_from(["quorate", "validate", "-f", "a.yaml", "b", "-f", "c"]).is_ok());
+}
+
+#[test]
+fn durations_need_a_unit() {
+    assert_eq!(parse_duration("1m 30s"), Ok(Duration::from_secs(90)));
+    assert!(parse_duration("30").is_err());
+    assert!(parse_duration("-3s").is_err());
+}
+
+#[test]
+fn no_help_shows_a_secret() {
+    let mut command = Cli::command();
+    command.build();
+    let mut pending = vec![&command];
+    while let Some(command) = pending.pop() {
+        for argument in command.get_arguments() {
+            let name = argument.get_long().unwrap_or_default();
+            if argument.get_env().is_some() && (name.contains("token") || name.ends_with("-url")) {
+                assert!(argument.is_hide_env_values_set(), "--{name} of {}", command.get_name());
+            }
+        }
+        pending.extend(command.get_subcommands());
+    }
+}
+
+#[test]
+fn every_command_and_variable_is_documented() {
+    let document = include_str!("../../docs/cli.md");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(document.contains(&format!("`quorate {name}")), "docs/cli.md lacks {name}");
+        for variable in command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()) {
+            assert!(document.contains(&format!("`{variable}`")), "docs/cli.md lacks {variable}");
+        }
+    }
+    let codes = cli::EXIT_CODES.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u8>().ok());
+    for code in codes {
+        assert!(document.contains(&format!("\n| {code} | ")), "docs/cli.md lacks exit code {code}");
+    }
+}
+
+#[tokio::test]
+async fn submit_gives_the_id_and_the_status() {
+    let (fake, server) = Fake::start().await;
+    let ran = submit(&server).await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, "submission s1: IN_PROGRESS\n"), "{ran:?}");
+    assert_eq!(fake.only().submitter, "ann");
+}
+
+#[tokio::test]
+async fn a_lost_answer_submits_nothing_twice() {
+    let (fake, server) = Fake::start().await;
+    fake.lost_answers.store(2, Ordering::SeqCst);
+    let ran = submit(&server).await;
+    assert_eq!((ran.code, fake.count()), (0, 1), "{ran:?}");
+    fake.lost_answers.store(3, Ordering::SeqCst);
+    let ran = submit(&server).await;
+    assert_eq!((ran.code, ran.err.as_str()), (3, "error: try again\n"), "three attempts are enough");
+    assert_eq!(fake.count(), 2);
+}
+
+#[tokio::test]
+async fn submit_wait_says_by_the_exit_code_how_it_ended() {
+    for (verb, code, end) in [("approve", 0, "APPROVED"), ("reject", 10, "REJECTED")] {
+        let (fake, server) = Fake::start().await;
+        let arguments = ["submit", "p", "--record-id", "PR-1", "--data", "{}", "--wait", "-o", "json"];
+        // The stream breaks on the way, and nobody notices.
+        fake.broken_streams.store(1, Ordering::SeqCst);
+        let deciding = async {
+            while fake.count() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            run_as("bob", &server, &[verb, "item-s1", "--comment", "I looked"]).await
+        };
+        let (waited, decided) = tokio::join!(run_as("ann", &server, &arguments), deciding);
+        assert_eq!(decided.code, 0, "{decided:?}");
+        assert_eq!(decided.out, format!("item-s1: {end}; submission s1: {end}\n"));
+        assert_eq!(waited.code, code, "{waited:?}");
+        assert_eq!(waited.json()["status"], format!("SUBMISSION_STATUS_{end}"));
+        assert_eq!(waited.err, "");
+    }
+}
+
+#[tokio::test]
+async fn watch_tells_each_change_once() {
+    let (fake, server) = Fake::start().await;
+    submit(&server).await;
+    fake.broken_streams.store(1, Ordering::SeqCst);
+    let recalling = async {
+        while !fake.is_watched("s1") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        run_as("ann", &server, &["recall", "s1"]).await
+    };
+    let (watched, recalled) = tokio::join!(run_as("ann", &server, &["watch", "s1", "--exit-status"]), recalling);
+    assert_eq!(recalled.out, "submission s1: RECALLED\n");
+    assert_eq!(watched.code, 11, "{watched:?}");
+    let lines: Vec<_> = watched.out.lines().collect();
+    assert_eq!(lines.len(), 7, "{lines:#?}");
+    assert_eq!(lines[0], "2026-11-22T10:00:00Z  IN_PROGRESS  purchase-request version 1: submitted by ann");
+    assert_eq!(lines[6], "2026-11-22T10:00:05Z  RECALLED  submission: RECALLED");
+    let again = run_as("ann", &server, &["watch", "s1", "-o", "json"]).await;
+    assert_eq!((again.code, again.out.lines().count()), (0, 1));
+    assert_eq!(again.json()["record"]["data"]["amount"].to_string(), "50");
+}
+
+#[tokio::test]
+async fn a_reviewer_sees_the_inbox_and_decides() {
+    let (fake, server) = Fake::start().await;
+    submit(&server).await;
+    let inbox = run_as("bob", &server, &["inbox"]).await;
+    assert_eq!(
+        inbox.out,
+        "ITEM     PROCESS           SUMMARY                SUBMITTER  ASSIGNED TO  SINCE\n\
+         item-s1  purchase-request  purchase_request/PR-1  ann        user:bob     2026-11-22T10:00:01Z\n"
+    );
+    let stale = run_as("bob", &server, &["approve", "item-s1", "--record-digest", "d0"]).await;
+    assert_eq!(
+        (stale.code, stale.err.as_str()),
+        (1, "error: the record has changed\n  reason: RECORD_CHANGED\n  digest: d1\n")
+    );
+    let approved = run_as("bob", &server, &["approve", "item-s1", "-o", "json"]).await;
+    assert_eq!(approved.json()["work_item"]["decision"]["actor"], "bob");
+    assert_eq!(approved.json()["work_item"]["decision"]["channel"], "CLI");
+    assert_eq!(fake.only().status(), SubmissionStatus::Approved);
+    let twice = run_as("carol", &server, &["reject", "item-s1", "--comment", "no"]).await;
+    assert_eq!(twice.code, 1);
+    assert_eq!(twice.err, "error: the work item has been decided\n  reason: ALREADY_DECIDED\n  decided_by: bob\n");
+}
+
+#[tokio::test]
+async fn several_items_are_decided_each_for_itself() {
+    let (_, server) = Fake::start().await;
+    for _ in 0..3 {
+        submit(&server).await;
+    }
+    run_as("bob", &server, &["approve", "item-s2"]).await;
+    let ran = run_as("bob", &server, &["approve", "item-s1", "item-s2", "item-s9", "item-s3"]).await;
+    assert_eq!(ran.code, 1, "one that is refused makes the whole fail");
+    assert_eq!(
+        ran.out,
+        "item-s1: APPROVED\n\
+         item-s2: refused: ALREADY_DECIDED: the work item has been decided\n\
+         item-s9: refused: NOT_FOUND: there is no work item item-s9\n\
+         item-s3: APPROVED\n"
+    );
+    let digests = run_as("bob", &server, &["approve", "item-s1", "item-s2", "--record-digest", "d1"]).await;
+    assert_eq!(digests.code, 2);
+}
+
+#[tokio::test]
+async fn errors_are_printed_and_told_by_the_exit_code() {
+    let (_, server) = Fake::start().await;
+    let wrong = run_as("ann", &server, &["submit", "p", "--record-id", "1", "--data", r#"{"wrong": 1}"#]).await;
+    assert_eq!(wrong.code, 1);
+    assert_eq!(
+        wrong.err,
+        "error: the record does not fit its schema\n  reason: INVALID_RECORD\n  field record.data.amount: is required, \
+         and must be a number\n"
+    );
+    assert_eq!(run_as("ann", &server, &["get", "submission", "s9"]).await.code, 4);
+    assert_eq!(run_as("ann", &server, &["watch", "s9"]).await.code, 4);
+    submit(&server).await;
+    assert_eq!(run_as("ann", &server, &["cancel", "s1"]).await.code, 5);
+    let nowhere = run_as("ann", "http://127.0.0.1:1", &["inbox"]).await;
+    assert_eq!(nowhere.code, 3);
+    assert!(nowhere.err.ends_with("is the server running? start one with: quorate dev\n"), "{nowhere:?}");
+    assert_eq!(run_as("ann", "not a url", &["inbox"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn a_token_says_who_calls() {
+    let (fake, server) = Fake::start().await;
+    let arguments = ["submit", "p", "--record-id", "1", "--data", "{}"];
+    run_as("ann", &server, &[&arguments[..], &["--token", "t0ken"]].concat()).await;
+    assert_eq!(fake.only().submitter, "tom");
+    let wrong = run_as("ann", &server, &[&arguments[..], &["--token", "other"]].concat()).await;
+    assert_eq!(wrong.code, 5);
+    assert!(!wrong.err.contains("other"));
+}
+
+#[tokio::test]
+async fn lists_say_that_there_is_more_and_all_fetches_it() {
+    let (_, server) = Fake::start().await;
+    for _ in 0..5 {
+        submit(&server).await;
+    }
+    let page = run_as("ann", &server, &["list", "submissions", "--page-size", "2"]).await;
+    assert_eq!((page.out.lines().count(), page.err.as_str()), (3, "there are more: --all lists them\n"));
+    let all = run_as("ann", &server, &["list", "submissions", "--page-size", "2", "--all", "-o", "json"]).await;
+    assert_eq!((all.json().as_array().unwrap().len(), all.err.as_str()), (5, ""));
+    let shown = run_as("ann", &server, &["get", "submission", "s1", "s2"]).await;
+    assert_eq!(shown.out.matches("user:bob").count(), 2, "{shown:?}");
+    assert!(shown.out.contains(r#"data       {"amount":50}"#), "{}", shown.out);
+    let yaml = run_as("ann", &server, &["get", "submission", "s1", "-o", "yaml"]).await;
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml.out).unwrap()["id"], "s1");
+}
+
+#[tokio::test]
+async fn apply_stores_what_is_new_and_says_what_is_unchanged() {
+    let (_, server) = Fake::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, "kind: ApprovalProcess\nname: order\n---\nkind: Flow\nname: book\n").unwrap();
+    let apply = ["apply", "-f", path.to_str().unwrap()];
+    let first = run_as("ann", &server, &apply).await;
+    assert_eq!((first.code, first.out.as_str()), (0, "flow book: version 1 active\nprocess order: version 1 active\n"));
+    fs::write(&path, "\n\nkind: ApprovalProcess\nname: order\ntitle: ODD\n---\n\nkind: Flow\nname: book\n").unwrap();
+    let second = run_as("ann", &server, &apply).await;
+    assert_eq!(second.out, "flow book: unchanged (version 1)\nprocess order: version 2 active\n");
+    assert!(second.err.ends_with("a.yaml:5:8: warning: this is odd\n"), "{second:?}");
+    let third = run_as("ann", &server, &[&apply[..], &["-o", "json"]].concat()).await;
+    assert_eq!(third.json()[1]["changed"], false);
+}
+
+#[tokio::test]
+async fn complaints_come_at_their_places_and_nothing_bad_is_stored() {
+    let (_, server) = Fake::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let file = path.to_str().unwrap();
+    let good = "kind: ApprovalProcess\nname: good\n";
+    fs::write(&path, format!("{good}---\nkind: ApprovalProcess\nname: order\ntitle: BAD\n")).unwrap();
+    let validated = run_as("ann", &server, &["validate", "-f", file]).await;
+    assert_eq!(validated.code, 1);
+    assert_eq!(validated.out, format!("process good: valid\n{file}:6:8: this is bad\n"));
+    let applied = run_as("ann", &server, &["apply", "-f", file]).await;
+    assert_eq!((applied.code, applied.out.as_str(), applied.err), (1, "", format!("{file}:6:8: this is bad\n")));
+    assert_eq!(run_as("ann", &server, &["get", "process", "good"]).await.code, 4);
+    fs::write(&path, format!("{good}---\n\nkind: Flow\nname: book\ntitle: BAD\n")).unwrap();
+    let flow = run_as("ann", &server, &["apply", "-f", file]).await;
+    assert_eq!((flow.code, flow.err), (1, format!("{file}:7:8: this is bad\n")));
+}
+
+#[tokio::test]
+async fn health_is_0_or_1() {
+    let (_, server) = Fake::start().await;
+    let healthy = run_as("ann", &server, &["health"]).await;
+    assert_eq!((healthy.code, healthy.out.as_str()), (0, "SERVING\n"));
+    assert_eq!(run_as("ann", &server, &["health", "--service", "absent"]).await.code, 1);
+    assert_eq!(run_as("ann", "http://127.0.0.1:1", &["health"]).await.code, 1);
+}
+
+#[tokio::test]
+async fn completions_need_no_server() {
+    let ran = run_as("ann", "http://127.0.0.1:1", &["completions", "bash"]).await;
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.contains("quorate"));
+}
+
+#[tokio::test]
+async fn bench_measures_both_ways() {
+    let (_, server) = Fake::start().await;
+    let times = ["--duration", "300ms", "--warmup", "50ms", "--drain", "2s", "-o", "json"];
+    let closed = ["bench", "--workload", "w1", "--concurrency", "2"];
+    let report = run_as("ann", &server, &[&closed[..], &times[..]].concat()).await.json();
+    assert_eq!((&report["errors"], &report["submitted"]), (&Value::from(0), &report["completed"]), "{report}");
+    assert!(report["completed_per_second"].as_f64().unwrap() > 20.0, "{report}");
+    assert!(report["latency_ms"]["p50"].as_f64().unwrap() >= 2.0, "each takes 2 ms at least: {report}");
+    let open = ["bench", "--workload", "w1", "--rate", "100"];
+    let report = run_as("ann", &server, &[&open[..], &times[..]].concat()).await.json();
+    assert_eq!((&report["submitted"], &report["errors"]), (&Value::from(30), &Value::from(0)), "{report}");
+}

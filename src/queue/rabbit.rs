@@ -1,0 +1,208 @@
+//! The queue over `RabbitMQ` 3.10 to 4.x.
+//!
+//! Two connections, because a broker that runs out of memory or disk stops to read from connections that publish, and the
+//! acknowledgements of deliveries must not wait behind that.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+use lapin::{types::FieldTable, uri::AMQPUri};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::{
+    connection::{Links, Target},
+    consumer::{Consumption, Source},
+    publisher::{Outcome, Outgoing, Publisher, unavailable},
+};
+use crate::{
+    proto::{
+        self,
+        v1::{Job, JobReport},
+    },
+    queue::{
+        BODY_BYTES_MAX, Delivery, Names, Published, Queue, QueueType, QueueUnavailable, TASK_QUEUE_NAME_MAX,
+        is_task_queue_name,
+    },
+};
+
+mod connection;
+mod consumer;
+mod publisher;
+
+/// Reports taken from the broker and not yet settled: a few commits' worth of a busy server, and at most 256 MiB.
+const RESULTS_PREFETCH: u16 = 1000;
+
+/// How to reach the broker, and what to find there.
+#[derive(Clone)]
+pub struct RabbitConfig {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://` where the `amqps` feature is built in.
+    pub url: String,
+    /// What all names on the broker begin with.
+    pub prefix: String,
+    /// The type of queues that do not exist yet.
+    pub queue_type: QueueType,
+    /// Shown by the broker's tools, and in logs.
+    pub connection_name: String,
+}
+
+impl RabbitConfig {
+    /// A broker with the names of DESIGN 6.
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            prefix: "quorate".to_owned(),
+            queue_type: QueueType::Auto,
+            connection_name: "quorate".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for RabbitConfig {
+    /// Without the URL, which holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitConfig")
+            .field("prefix", &self.prefix)
+            .field("queue_type", &self.queue_type)
+            .field("connection_name", &self.connection_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The URL of the broker cannot be used. Does not repeat it, because it holds a password.
+#[derive(Debug, thiserror::Error)]
+#[error("the AMQP URL cannot be used: {0}")]
+pub struct InvalidAmqpUrl(String);
+
+/// The queue over `RabbitMQ`. It connects and reconnects by itself until it is closed or dropped.
+pub struct RabbitQueue {
+    names: Names,
+    publisher: Arc<Publisher>,
+    publishing: Links,
+    consuming: Links,
+    closing: DropGuard,
+}
+
+impl RabbitQueue {
+    /// Begins to connect, in the tokio runtime that it is called in. A broker that is away is no error: until it is back,
+    /// nothing is published and nothing comes in.
+    pub fn connect(config: &RabbitConfig) -> Result<Self, InvalidAmqpUrl> {
+        let uri: AMQPUri = config.url.parse().map_err(InvalidAmqpUrl)?;
+        if cfg!(not(feature = "amqps")) && uri.scheme == lapin::uri::AMQPScheme::AMQPS {
+            return Err(InvalidAmqpUrl("this program was built without the feature `amqps`".to_owned()));
+        }
+        let names = Names::new(&config.prefix);
+        let closing = CancellationToken::new();
+        let supervise = |purpose: &str| {
+            let target = Target {
+                uri: uri.clone(),
+                name: format!("{} {purpose}", config.connection_name),
+                names: names.clone(),
+                queue_type: config.queue_type,
+            };
+            Links::supervise(target, closing.clone())
+        };
+        let publishing = supervise("publish");
+        let consuming = supervise("consume");
+        let publisher = Arc::new(Publisher::new(publishing.clone()));
+        Ok(Self { names, publisher, publishing, consuming, closing: closing.drop_guard() })
+    }
+
+    fn consume(&self, source: Source, unsettled_max: u16) -> Consumption {
+        Consumption {
+            links: self.consuming.clone(),
+            publisher: self.publisher.clone(),
+            names: self.names.clone(),
+            source,
+            unsettled_max,
+        }
+    }
+
+    fn outgoing(&self, job: &Job) -> Result<Outgoing, Published> {
+        if !is_task_queue_name(&job.task_queue) {
+            return Err(Published::Refused(format!(
+                "the task queue's name is not 1 to {TASK_QUEUE_NAME_MAX} of a-z 0-9 . _ -"
+            )));
+        }
+        let body = proto::to_json(job).map_err(|error| Published::Refused(error.to_string()))?;
+        if body.len() > BODY_BYTES_MAX {
+            return Err(Published::Refused(format!(
+                "the job has {} bytes as JSON, at most {BODY_BYTES_MAX} are allowed",
+                body.len()
+            )));
+        }
+        Ok(Outgoing {
+            exchange: self.names.jobs_exchange(),
+            routing_key: job.task_queue.clone(),
+            id: format!("{}/{}", job.job, job.attempt),
+            headers: FieldTable::default(),
+            body,
+        })
+    }
+}
+
+#[async_trait]
+impl Queue for RabbitQueue {
+    async fn publish(&self, jobs: Vec<Job>) -> Result<Vec<Published>, QueueUnavailable> {
+        let link = self.publisher.link()?;
+        let mut answers = vec![Published::Confirmed; jobs.len()];
+        let mut messages = Vec::with_capacity(jobs.len());
+        for (index, job) in jobs.iter().enumerate() {
+            match self.outgoing(job) {
+                Ok(message) => messages.push((index, message)),
+                Err(refused) => answers[index] = refused,
+            }
+        }
+        // The second time only with what came back: a queue had been deleted since it was declared.
+        for last in [false, true] {
+            for (_, message) in &messages {
+                link.declare_task_queue(&message.routing_key).await.map_err(|error| unavailable(&error))?;
+            }
+            let batch: Vec<&Outgoing> = messages.iter().map(|(_, message)| message).collect();
+            let outcomes = self.publisher.publish(&link, &batch).await?;
+            let mut returned = Vec::new();
+            for ((index, message), outcome) in messages.into_iter().zip(outcomes) {
+                answers[index] = match outcome {
+                    Outcome::Confirmed => Published::Confirmed,
+                    Outcome::Unconfirmed(reason) => Published::Unconfirmed(reason),
+                    Outcome::Returned if last => {
+                        Published::Refused(format!("no queue takes it for the task queue {}", message.routing_key))
+                    }
+                    Outcome::Returned => {
+                        link.forget_task_queue(&message.routing_key).await;
+                        returned.push((index, message));
+                        continue;
+                    }
+                };
+            }
+            if returned.is_empty() {
+                break;
+            }
+            messages = returned;
+        }
+        Ok(answers)
+    }
+
+    fn reports(&self) -> BoxStream<'static, Delivery<JobReport>> {
+        self.consume(Source::Results, RESULTS_PREFETCH).stream()
+    }
+
+    fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>> {
+        // The caller has checked the names; a wrong one must not become the name of a queue, and without any the stream ends.
+        let task_queues: Vec<String> = task_queues.into_iter().filter(|name| is_task_queue_name(name)).collect();
+        if task_queues.is_empty() {
+            return stream::empty().boxed();
+        }
+        self.consume(Source::TaskQueues(task_queues), concurrency.max(1)).stream()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.publisher.link().is_ok()
+    }
+
+    async fn close(&self) {
+        self.closing.token().cancel();
+        self.publishing.clone().closed().await;
+        self.consuming.clone().closed().await;
+    }
+}

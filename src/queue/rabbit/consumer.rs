@@ -1,0 +1,269 @@
+//! Consuming over a connection that comes and goes: one endless stream of readable messages.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use futures::{
+    FutureExt, StreamExt,
+    stream::{self, BoxStream, SelectAll},
+};
+use lapin::{
+    Acker, Channel,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
+    types::{AMQPValue, FieldTable},
+};
+use prost::{Message, Name};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
+
+use super::{
+    connection::{Backoff, Link, Links},
+    publisher::{Outcome, Outgoing, Publisher, unavailable},
+};
+use crate::{
+    proto,
+    queue::{Acknowledge, BODY_BYTES_MAX, Delivery, Names, QueueUnavailable},
+};
+
+/// The reason of a death is cut to this many characters: it may quote what could not be read.
+const REASON_CHARS_MAX: usize = 1000;
+
+/// What to consume.
+pub(super) enum Source {
+    Results,
+    TaskQueues(Vec<String>),
+}
+
+impl Source {
+    fn queues(&self, names: &Names) -> Vec<String> {
+        match self {
+            Self::Results => vec![names.results_queue()],
+            Self::TaskQueues(task_queues) => task_queues.iter().map(|name| names.jobs_queue(name)).collect(),
+        }
+    }
+}
+
+/// A consumer, and where its messages go when they cannot be read.
+pub(super) struct Consumption {
+    pub(super) links: Links,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) names: Names,
+    pub(super) source: Source,
+    /// Unsettled deliveries at a time, of all queues together.
+    pub(super) unsettled_max: u16,
+}
+
+impl Consumption {
+    /// Messages until the queue closes.
+    pub(super) fn stream<M>(self) -> BoxStream<'static, Delivery<M>>
+    where
+        M: Message + Name + Default + 'static,
+    {
+        let room = Arc::new(Semaphore::new(usize::from(self.unsettled_max)));
+        let state = State { consumption: self, active: None, backoff: Backoff::new(), room };
+        stream::unfold(state, |mut state| async move { state.next().await.map(|delivery| (delivery, state)) }).boxed()
+    }
+}
+
+struct State {
+    consumption: Consumption,
+    active: Option<Active>,
+    backoff: Backoff,
+    room: Arc<Semaphore>,
+}
+
+/// `None`: the broker has ended one of the consumers.
+type Incoming = SelectAll<BoxStream<'static, Option<(String, lapin::message::Delivery)>>>;
+
+struct Active {
+    incoming: Incoming,
+    /// Closes when dropped, which gives back what is unsettled.
+    _channel: Channel,
+}
+
+impl State {
+    async fn next<M: Message + Name + Default>(&mut self) -> Option<Delivery<M>> {
+        loop {
+            // With more task queues than room, each still has to be allowed one message: then the room decides.
+            let room = self.room.clone().acquire_owned().await.ok()?;
+            let Some(active) = &mut self.active else {
+                self.active = self.begin().await?;
+                continue;
+            };
+            let Some(Some((queue, message))) = active.incoming.next().await else {
+                self.active = None;
+                self.backoff.pause().await;
+                continue;
+            };
+            let mut settle = Settle {
+                acker: Some(message.acker),
+                raw: Vec::new(),
+                queue,
+                names: self.consumption.names.clone(),
+                publisher: self.consumption.publisher.clone(),
+                _room: room,
+            };
+            match read::<M>(&message.data) {
+                Ok(body) => {
+                    self.backoff = Backoff::new();
+                    settle.raw = message.data;
+                    return Some(Delivery { body, acknowledge: Box::new(settle) });
+                }
+                Err(reason) => {
+                    // The reason may quote the message, which is for the dead letter and not for the log.
+                    warn!(queue = settle.queue, "burying a message that cannot be read");
+                    settle.raw = message.data;
+                    match Box::new(settle).bury(&reason).await {
+                        Ok(()) => self.backoff = Backoff::new(),
+                        // It goes back, and is buried when the broker is well again.
+                        Err(error) => {
+                            warn!(%error, "could not bury it yet");
+                            self.backoff.pause().await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `None`: the queue closes. `Some(None)`: not now.
+    async fn begin(&mut self) -> Option<Option<Active>> {
+        let link = self.consumption.links.next().await?;
+        match consume(&link, &self.consumption).await {
+            Ok(active) => Some(Some(active)),
+            Err(error) => {
+                if link.is_open() {
+                    warn!(%error, "cannot consume from the broker");
+                    // Somebody has deleted a queue: the next connection declares it.
+                    link.suspect();
+                }
+                self.backoff.pause().await;
+                Some(None)
+            }
+        }
+    }
+}
+
+async fn consume(link: &Link, consumption: &Consumption) -> lapin::Result<Active> {
+    if let Source::TaskQueues(task_queues) = &consumption.source {
+        for task_queue in task_queues {
+            link.forget_task_queue(task_queue).await;
+            link.declare_task_queue(task_queue).await?;
+        }
+    }
+    let queues = consumption.source.queues(&consumption.names);
+    let channel = link.connection.create_channel().await?;
+    // Each queue gets its share, not the whole: what one queue had prefetched beyond the room would lie here unseen while
+    // another replica has nothing to do. (A limit for the channel as a whole is not there for quorum queues.)
+    let share = (usize::from(consumption.unsettled_max) / queues.len().max(1)).max(1);
+    let prefetch = u16::try_from(share).unwrap_or(u16::MAX);
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let mut incoming = SelectAll::new();
+    for queue in queues {
+        let consumer = channel
+            .basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+            .await?;
+        let messages = consumer.map(move |message| message.ok().map(|message| (queue.clone(), message)));
+        incoming.push(messages.chain(stream::once(async { None })).boxed());
+    }
+    Ok(Active { incoming, _channel: channel })
+}
+
+fn read<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
+    if body.len() > BODY_BYTES_MAX {
+        return Err(format!("the body has {} bytes, at most {BODY_BYTES_MAX} are allowed", body.len()));
+    }
+    proto::from_json(body).map_err(|error| format!("not the JSON of {}: {error}", M::NAME))
+}
+
+/// Settles one delivery.
+struct Settle {
+    acker: Option<Acker>,
+    /// As it came, for burying.
+    raw: Vec<u8>,
+    queue: String,
+    names: Names,
+    publisher: Arc<Publisher>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Settle {
+    async fn acknowledge_now(&mut self) -> Result<(), QueueUnavailable> {
+        match self.acker.take() {
+            Some(acker) => settled(acker.ack(BasicAckOptions::default()).await),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Acknowledge for Settle {
+    async fn acknowledge(mut self: Box<Self>) -> Result<(), QueueUnavailable> {
+        self.acknowledge_now().await
+    }
+
+    async fn release(mut self: Box<Self>) -> Result<(), QueueUnavailable> {
+        match self.acker.take() {
+            Some(acker) => settled(acker.nack(requeue()).await),
+            None => Ok(()),
+        }
+    }
+
+    async fn bury(mut self: Box<Self>, reason: &str) -> Result<(), QueueUnavailable> {
+        // Published and confirmed before it is acknowledged: dying in between leaves two copies, never none.
+        let message = Outgoing {
+            exchange: String::new(),
+            routing_key: self.names.dead_queue(),
+            id: String::new(),
+            headers: headers_of_dead(reason, &self.queue),
+            body: std::mem::take(&mut self.raw),
+        };
+        let link = self.publisher.link()?;
+        match self.publisher.publish(&link, &[&message]).await?.pop() {
+            Some(Outcome::Confirmed) => self.acknowledge_now().await,
+            Some(Outcome::Unconfirmed(reason)) => Err(QueueUnavailable(reason)),
+            Some(Outcome::Returned) | None => {
+                // Declared with each connection: somebody has deleted it, and the next connection brings it back.
+                link.suspect();
+                Err(QueueUnavailable(format!("there is no queue {}", self.names.dead_queue())))
+            }
+        }
+    }
+}
+
+impl Drop for Settle {
+    /// Not settled: back to the queue at once, without waiting for the channel to end.
+    fn drop(&mut self) {
+        if let Some(acker) = self.acker.take()
+            && acker.usable()
+        {
+            // The first poll hands the frame to the connection, which is all that there is to do.
+            let _ = acker.nack(requeue()).now_or_never();
+        }
+    }
+}
+
+fn requeue() -> BasicNackOptions {
+    BasicNackOptions { requeue: true, ..BasicNackOptions::default() }
+}
+
+fn settled(sent: lapin::Result<bool>) -> Result<(), QueueUnavailable> {
+    match sent {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(QueueUnavailable("the channel of this delivery is gone: it comes again".to_owned())),
+        Err(error) => Err(unavailable(&error)),
+    }
+}
+
+fn headers_of_dead(reason: &str, queue: &str) -> FieldTable {
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let mut headers = FieldTable::default();
+    headers.insert("x-quorate-reason".into(), AMQPValue::LongString(reason.into()));
+    headers.insert("x-quorate-queue".into(), AMQPValue::LongString(queue.into()));
+    headers.insert("x-quorate-died-at".into(), AMQPValue::Timestamp(now));
+    headers
+}

@@ -1,0 +1,170 @@
+//! The publisher hands committed jobs to the queue, a batch at a time and several batches at once; the relay brings back what
+//! was not confirmed, or not heard of again (DESIGN 4, invariant 3).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use quorate_engine::{
+    id::{SubmissionId, Tenant},
+    projection::JobRow,
+};
+use quorate_store::store::{AttemptKey, OpenJobRow};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::queue::Published;
+
+use super::{Shared, jobs};
+
+/// How many jobs may wait for the publisher. What finds no room is left to the relay: it is stored.
+const WAITING_MAX: usize = 16_384;
+
+/// How many jobs are published before their confirms are awaited.
+const BATCH_MAX: usize = 512;
+
+/// How many batches await their confirms at once: while the broker flushes one, the next is on its way.
+const BATCHES_AT_ONCE_MAX: usize = 4;
+
+/// How many jobs the relay claims at a time.
+const RELAY_MAX: u32 = 1_000;
+
+/// For how long the relay claims a job: longer than a publish with its confirm may take.
+const RELAY_CLAIM: SignedDuration = SignedDuration::from_secs(60);
+
+/// The longest time after which a published job that nobody started is published again.
+const REDELIVERY_INTERVAL_MAX: SignedDuration = SignedDuration::from_hours(1);
+
+/// A committed job.
+pub(super) struct ToPublish {
+    pub(super) tenant: Tenant,
+    pub(super) submission: SubmissionId,
+    pub(super) job: JobRow,
+    /// How often the relay has taken up this attempt.
+    pub(super) deliveries: u32,
+}
+
+/// Where lanes and the relay hand jobs over.
+#[derive(Clone)]
+pub(super) struct Publisher {
+    sender: mpsc::Sender<ToPublish>,
+}
+
+impl Publisher {
+    /// Hands jobs over without waiting. Those that find no room stay stored as they are, and the relay takes them up.
+    pub(super) fn hand_over(&self, jobs: impl Iterator<Item = ToPublish>) {
+        for job in jobs {
+            if self.sender.try_send(job).is_err() {
+                tracing::debug!("the publisher is full: the relay will publish the rest");
+                return;
+            }
+        }
+    }
+}
+
+/// Starts the publisher. It ends when every sender is gone and what it held is done with, or at once after `stop` when the
+/// queue does not answer.
+pub(super) fn start(shared: Arc<Shared>, stop: CancellationToken) -> (Publisher, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    (Publisher { sender }, tokio::spawn(run(shared, receiver, stop)))
+}
+
+async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<ToPublish>, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(BATCHES_AT_ONCE_MAX));
+    let under_way = TaskTracker::new();
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+        let (shared, jobs) = (Arc::clone(&shared), std::mem::take(&mut batch));
+        let stop = stop.clone();
+        under_way.spawn(async move {
+            // A job whose publish is cut short here is stored as it was: the relay of another server, or of this one
+            // when it is back, publishes it.
+            let cut_short = async {
+                stop.cancelled().await;
+                tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            };
+            tokio::select! {
+                () = publish(&shared, jobs) => {}
+                () = cut_short => {}
+            }
+            drop(permit);
+        });
+    }
+    under_way.close();
+    under_way.wait().await;
+}
+
+async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
+    let messages = jobs.iter().map(|job| jobs::message(&job.tenant, job.submission, &job.job)).collect();
+    let published = match shared.queue.publish(messages).await {
+        Ok(published) => published,
+        Err(error) => {
+            // Logged by the queue when its state changes; here it would be once a batch.
+            tracing::debug!(%error, jobs = jobs.len(), "jobs left to the relay");
+            return;
+        }
+    };
+    // By how often they were delivered before: each further wait is twice as long.
+    let mut confirmed: BTreeMap<u32, Vec<AttemptKey>> = BTreeMap::new();
+    for (job, published) in jobs.iter().zip(published) {
+        match published {
+            Published::Confirmed => confirmed.entry(job.deliveries).or_default().push(AttemptKey {
+                tenant: job.tenant.clone(),
+                submission: job.submission,
+                job: job.job.id,
+                attempt: job.job.attempt,
+            }),
+            Published::Unconfirmed(reason) => {
+                tracing::debug!(job.id = %job.job.id, %reason, "a job left to the relay");
+            }
+            Published::Refused(reason) => {
+                tracing::error!(job.id = %job.job.id, %reason, "the queue refuses a job");
+            }
+        }
+    }
+    for (deliveries, attempts) in confirmed {
+        let redeliver_at = after(shared.clock.now(), redelivery_interval(shared, deliveries));
+        if let Err(error) = shared.store.mark_published(&attempts, redeliver_at).await {
+            tracing::warn!(%error, "published jobs could not be marked: they will be published again");
+        }
+    }
+}
+
+/// Publishes again what was not confirmed in time, or confirmed and not heard of since.
+pub(super) async fn relay(shared: Arc<Shared>, publisher: Publisher, stop: CancellationToken) {
+    let tick = shared.settings.tick;
+    while stop.run_until_cancelled(tokio::time::sleep(tick)).await.is_some() {
+        if !shared.queue.is_connected() {
+            continue;
+        }
+        let now = shared.clock.now();
+        let room = publisher.sender.capacity().min(RELAY_MAX as usize);
+        let room = u32::try_from(room).unwrap_or(RELAY_MAX);
+        if room == 0 {
+            continue;
+        }
+        match shared.store.claim_deliveries(now, after(now, RELAY_CLAIM), room).await {
+            Ok(rows) => publisher.hand_over(rows.into_iter().map(from_row)),
+            Err(error) => tracing::warn!(%error, "the relay could not read the jobs that are due"),
+        }
+    }
+}
+
+fn from_row(row: OpenJobRow) -> ToPublish {
+    ToPublish { tenant: row.tenant, submission: row.submission, job: row.job, deliveries: row.deliveries }
+}
+
+/// After which time an attempt that was delivered so often before is delivered again, if nobody has started it by then.
+fn redelivery_interval(shared: &Shared, deliveries: u32) -> SignedDuration {
+    SignedDuration::try_from(shared.settings.redelivery_interval)
+        .unwrap_or(REDELIVERY_INTERVAL_MAX)
+        .saturating_mul(1_i32.checked_shl(deliveries.min(16)).unwrap_or(i32::MAX))
+        .min(REDELIVERY_INTERVAL_MAX)
+}
+
+fn after(at: Timestamp, duration: SignedDuration) -> Timestamp {
+    at.checked_add(duration).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,1 @@
+delete from api_token where id = $1

@@ -1,0 +1,1 @@
+select tenant, version from catalog where tenant = any ($1)

@@ -1,0 +1,4 @@
+select
+    name, active, manager, email
+from directory_user
+where tenant = $1

@@ -1,0 +1,19 @@
+insert into flow_version (
+    tenant, name, version, status, flow_type, task_queue, definition, digest, published_by, published_at
+)
+select
+    tenant, name, version, status, flow_type, task_queue, definition, digest, published_by, published_at
+from unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::text[],
+    $10::timestamptz[]
+) as row (
+    tenant, name, version, status, flow_type, task_queue, definition, digest, published_by, published_at
+)
+on conflict (tenant, name, version) do update set
+    status = excluded.status,
+    flow_type = excluded.flow_type,
+    task_queue = excluded.task_queue,
+    definition = excluded.definition,
+    digest = excluded.digest,
+    published_by = excluded.published_by,
+    published_at = excluded.published_at

@@ -1,0 +1,15 @@
+-- Planned afresh for the filters at hand: a filter that is null is not there.
+select
+    tenant, id, version, process, process_version, record_type, record_id, record_version, record_digest, submitter,
+    on_behalf_of, comment, summary, status, ending, round, stage, awaits_time, failure_reason, failure_message,
+    submitted_at, ended_at
+from submission
+where tenant = $1
+    and ($2::text is null or process = $2)
+    and ($3::text is null or status = $3)
+    and ($4::text is null or submitter = $4)
+    and ($5::text is null or record_type = $5)
+    and ($6::text is null or record_id = $6)
+    and ($7::timestamptz is null or (submitted_at, id) < ($7, $8::uuid))
+order by submitted_at desc, id desc
+limit $9

@@ -1,0 +1,25 @@
+insert into work_item (
+    tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
+    closed_at
+)
+select
+    tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
+    closed_at
+from unnest(
+    $1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[]
+) as row (
+    tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
+    closed_at
+)
+on conflict (tenant, submission, id) do update set
+    step_run = excluded.step_run,
+    process = excluded.process,
+    stage = excluded.stage,
+    step = excluded.step,
+    assignee_kind = excluded.assignee_kind,
+    assignee = excluded.assignee,
+    reason = excluded.reason,
+    status = excluded.status,
+    assigned_at = excluded.assigned_at,
+    closed_at = excluded.closed_at

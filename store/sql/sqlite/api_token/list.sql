@@ -1,0 +1,4 @@
+select
+    hash, id, tenant, principal, roles, note, created_at
+from api_token
+order by id

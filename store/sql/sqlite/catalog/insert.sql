@@ -1,0 +1,1 @@
+insert into catalog (tenant, version) values (?1, 1)

@@ -1,0 +1,4 @@
+select
+    work_item, step_run, verdict, actor, comment, channel, record_digest, decided_at
+from decision
+where tenant = ?1 and submission = ?2

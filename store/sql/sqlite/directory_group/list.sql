@@ -1,0 +1,4 @@
+select
+    name, members, groups
+from directory_group
+where tenant = ?1

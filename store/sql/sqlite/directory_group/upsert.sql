@@ -1,0 +1,8 @@
+insert into directory_group (
+    tenant, name, members, groups
+) values (
+    ?1, ?2, ?3, ?4
+)
+on conflict (tenant, name) do update set
+    members = excluded.members,
+    groups = excluded.groups

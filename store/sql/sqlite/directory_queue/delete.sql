@@ -1,0 +1,1 @@
+delete from directory_queue where tenant = ?1 and name = ?2

@@ -1,0 +1,4 @@
+select
+    name, members, groups
+from directory_queue
+where tenant = ?1

@@ -1,0 +1,1 @@
+delete from job where tenant = ?1 and submission = ?2 and id = ?3

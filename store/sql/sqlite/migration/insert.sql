@@ -1,0 +1,1 @@
+insert into migration (name, checksum) values (?1, ?2)

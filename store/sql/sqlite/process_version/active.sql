@@ -1,0 +1,4 @@
+select
+    name, version, status, title, record_type, definition, digest, published_by, published_at
+from process_version
+where tenant = ?1 and name = ?2 and status = 'ACTIVE'

@@ -1,0 +1,23 @@
+update submission set
+    version = ?3,
+    process = ?4,
+    process_version = ?5,
+    record_type = ?6,
+    record_id = ?7,
+    record_version = ?8,
+    record_digest = ?9,
+    submitter = ?10,
+    on_behalf_of = ?11,
+    comment = ?12,
+    summary = ?13,
+    status = ?14,
+    ending = ?15,
+    round = ?16,
+    stage = ?17,
+    awaits_time = ?18,
+    failure_reason = ?19,
+    failure_message = ?20,
+    submitted_at = ?21,
+    ended_at = ?22,
+    looked_at = ?23
+where tenant = ?1 and id = ?2 and version = ?24

@@ -1,0 +1,17 @@
+insert into work_item (
+    tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
+    closed_at
+) values (
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+)
+on conflict (tenant, submission, id) do update set
+    step_run = excluded.step_run,
+    process = excluded.process,
+    stage = excluded.stage,
+    step = excluded.step,
+    assignee_kind = excluded.assignee_kind,
+    assignee = excluded.assignee,
+    reason = excluded.reason,
+    status = excluded.status,
+    assigned_at = excluded.assigned_at,
+    closed_at = excluded.closed_at

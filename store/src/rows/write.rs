@@ -1,0 +1,234 @@
+//! Rows as values.
+
+use jiff::{SignedDuration, Timestamp};
+use quorate_engine::{
+    directory::{Group, Queue, User},
+    id::{SubmissionId, Tenant, UserName},
+    projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, WorkItemRow},
+    state::Verdict,
+    status::SubmissionStatus,
+};
+
+use super::{Values, deliver_at, due_at};
+use crate::{
+    canonical::canonical_text,
+    catalog::{ApiTokenRow, FlowVersionRow, ProcessVersionRow},
+    log::StoredEvent,
+    store::{AttemptKey, Heartbeat, RequestRow},
+};
+
+/// The key that every row of a submission begins with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner<'a> {
+    pub(crate) tenant: &'a Tenant,
+    pub(crate) submission: SubmissionId,
+}
+
+pub(crate) fn owner<'a>(values: &mut impl Values<'a>, owner: Owner<'a>) {
+    values.text(Some(owner.tenant.as_str()));
+    values.uuid(Some(owner.submission.0));
+}
+
+pub(crate) fn event<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a StoredEvent) {
+    owner(values, of);
+    values.number(Some(row.seq.cast_signed()));
+    values.time(Some(row.at));
+    values.text(Some(&row.kind));
+    values.json(Some(canonical_text(&row.body)));
+    values.bytes(Some(&row.previous_hash));
+    values.bytes(Some(&row.hash));
+}
+
+pub(crate) fn submission<'a>(values: &mut impl Values<'a>, row: &'a SubmissionRow, now: Timestamp) {
+    values.text(Some(row.tenant.as_str()));
+    values.uuid(Some(row.id.0));
+    values.number(Some(row.version.cast_signed()));
+    values.text(Some(&row.process));
+    values.number(Some(row.process_version.into()));
+    values.text(Some(&row.record_type));
+    values.text(Some(&row.record_id));
+    values.number(Some(row.record_version.into()));
+    values.text(Some(&row.record_digest));
+    values.text(Some(row.submitter.as_str()));
+    values.text(row.on_behalf_of.as_ref().map(UserName::as_str));
+    values.text(Some(&row.comment));
+    values.text(Some(&row.summary));
+    values.text(Some(row.status.as_str()));
+    values.text(row.ending.map(SubmissionStatus::as_str));
+    values.number(Some(row.round.into()));
+    values.text(row.stage.as_deref());
+    values.flag(row.awaits_time);
+    values.text(row.failure_reason.as_deref());
+    values.text(row.failure_message.as_deref());
+    values.time(Some(row.submitted_at));
+    values.time(row.ended_at);
+    values.time(row.awaits_time.then_some(now));
+}
+
+pub(crate) fn stage_run<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a StageRunRow) {
+    owner(values, of);
+    values.uuid(Some(row.id.0));
+    values.text(Some(&row.stage));
+    values.number(Some(row.round.into()));
+    values.text(Some(row.status.as_str()));
+    values.text(row.failure_reason.as_deref());
+    values.text(row.failure_message.as_deref());
+    values.time(Some(row.started_at));
+    values.time(row.ended_at);
+}
+
+pub(crate) fn step_run<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a StepRunRow) {
+    owner(values, of);
+    values.uuid(Some(row.id.0));
+    values.uuid(Some(row.stage_run.0));
+    values.text(Some(&row.stage));
+    values.text(Some(&row.step));
+    values.number(Some(row.round.into()));
+    values.text(Some(row.status.as_str()));
+    values.json(row.outputs.as_deref().map(canonical_text));
+    values.text(row.settled.map(Verdict::as_str));
+    values.text(row.flow.as_deref());
+    values.number(row.flow_version.map(i64::from));
+    values.number(row.attempt.map(i64::from));
+    values.text(row.failure_reason.as_deref());
+    values.text(row.failure_message.as_deref());
+    values.time(row.started_at);
+    values.time(row.ended_at);
+}
+
+pub(crate) fn work_item<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a WorkItemRow) {
+    owner(values, of);
+    values.uuid(Some(row.id.0));
+    values.uuid(Some(row.step_run.0));
+    values.text(Some(&row.process));
+    values.text(Some(&row.stage));
+    values.text(Some(&row.step));
+    values.text(Some(row.assignee_kind));
+    values.text(Some(&row.assignee));
+    values.text(Some(&row.reason));
+    values.text(Some(row.status.as_str()));
+    values.time(Some(row.assigned_at));
+    values.time(row.closed_at);
+}
+
+pub(crate) fn decision<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a DecisionRow) {
+    owner(values, of);
+    values.uuid(Some(row.work_item.0));
+    values.uuid(Some(row.step_run.0));
+    values.text(Some(row.verdict.as_str()));
+    values.text(Some(row.actor.as_str()));
+    values.text(Some(&row.comment));
+    values.text(Some(&row.channel));
+    values.text(Some(&row.record_digest));
+    values.time(Some(row.decided_at));
+}
+
+pub(crate) fn job<'a>(
+    values: &mut impl Values<'a>,
+    of: Owner<'a>,
+    row: &'a JobRow,
+    now: Timestamp,
+    publish_grace: SignedDuration,
+) {
+    owner(values, of);
+    values.uuid(Some(row.id.0));
+    values.uuid(Some(row.step_run.0));
+    values.text(Some(&row.process));
+    values.text(Some(&row.stage));
+    values.text(Some(&row.step));
+    values.json(Some(canonical_text(row.spec.as_ref())));
+    values.number(Some(row.attempt.into()));
+    values.text(Some(&row.token));
+    values.text(Some(row.status.as_str()));
+    values.time(Some(row.available_at));
+    values.time(row.started_at);
+    values.time(row.deadline);
+    values.number(row.heartbeat_timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX)));
+    values.time(row.started_at);
+    values.text(Some(&row.spec.task_queue));
+    values.text(Some(&row.spec.flow.name));
+    values.time(deliver_at(row, now, publish_grace));
+    values.time(due_at(row.deadline, row.started_at, row.heartbeat_timeout));
+}
+
+pub(crate) fn attempt<'a>(values: &mut impl Values<'a>, row: &'a AttemptKey) {
+    owner(values, Owner { tenant: &row.tenant, submission: row.submission });
+    values.uuid(Some(row.job.0));
+    values.number(Some(row.attempt.into()));
+}
+
+pub(crate) fn heartbeat<'a>(values: &mut impl Values<'a>, row: &'a Heartbeat) {
+    owner(values, Owner { tenant: &row.tenant, submission: row.submission });
+    values.uuid(Some(row.job.0));
+    values.number(Some(row.attempt.into()));
+    values.time(Some(row.at));
+}
+
+pub(crate) fn request<'a>(values: &mut impl Values<'a>, row: &'a RequestRow) {
+    values.text(Some(row.key.tenant.as_str()));
+    values.text(Some(&row.key.principal));
+    values.text(Some(&row.key.request_id));
+    values.bytes(Some(&row.digest));
+    values.uuid(row.submission.map(|id| id.0));
+    values.number(Some(row.version.cast_signed()));
+    values.bytes(row.answer.as_deref());
+    values.time(Some(row.at));
+}
+
+pub(crate) fn process_version<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a ProcessVersionRow) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.name));
+    values.number(Some(row.version.into()));
+    values.text(Some(row.status.as_str()));
+    values.text(Some(&row.title));
+    values.text(Some(&row.record_type));
+    values.text(Some(&row.definition));
+    values.bytes(Some(&row.digest));
+    values.text(Some(&row.published_by));
+    values.time(Some(row.published_at));
+}
+
+pub(crate) fn flow_version<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a FlowVersionRow) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.name));
+    values.number(Some(row.version.into()));
+    values.text(Some(row.status.as_str()));
+    values.text(Some(&row.flow_type));
+    values.text(Some(&row.task_queue));
+    values.text(Some(&row.definition));
+    values.bytes(Some(&row.digest));
+    values.text(Some(&row.published_by));
+    values.time(Some(row.published_at));
+}
+
+pub(crate) fn user<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a User) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.name));
+    values.flag(row.active);
+    values.text(row.manager.as_deref());
+    values.text(row.email.as_deref());
+}
+
+pub(crate) fn group<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a Group) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.name));
+    values.json(Some(canonical_text(&row.members)));
+    values.json(Some(canonical_text(&row.groups)));
+}
+
+pub(crate) fn queue<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a Queue) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.name));
+    values.json(Some(canonical_text(&row.members)));
+    values.json(Some(canonical_text(&row.groups)));
+}
+
+pub(crate) fn api_token<'a>(values: &mut impl Values<'a>, row: &'a ApiTokenRow) {
+    values.bytes(Some(&row.hash));
+    values.text(Some(&row.id));
+    values.text(Some(row.tenant.as_str()));
+    values.text(Some(&row.principal));
+    values.json(Some(canonical_text(&row.roles)));
+    values.text(Some(&row.note));
+    values.time(Some(row.created_at));
+}

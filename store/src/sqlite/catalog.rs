@@ -1,0 +1,69 @@
+//! Definitions and people.
+
+use quorate_engine::{directory::Directory, id::Tenant};
+use rusqlite::Connection;
+
+use super::{
+    columns::{rows, write_each},
+    commit::in_transaction,
+    sql,
+};
+use crate::{
+    StoreError,
+    catalog::CatalogChange,
+    rows::{Values, read, write},
+};
+
+pub(super) fn directory(connection: &mut Connection, tenant: &Tenant) -> Result<Directory, StoreError> {
+    let of = [tenant.as_str()];
+    let users = rows(connection, sql!("directory_user/list"), of, |columns| read::user(columns))?;
+    let groups = rows(connection, sql!("directory_group/list"), of, |columns| read::group(columns))?;
+    let queues = rows(connection, sql!("directory_queue/list"), of, |columns| read::queue(columns))?;
+    Ok(Directory {
+        users: users.into_iter().map(|user| (user.name.clone(), user)).collect(),
+        groups: groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
+        queues: queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect(),
+    })
+}
+
+pub(super) fn change(connection: &mut Connection, change: &CatalogChange) -> Result<u64, StoreError> {
+    in_transaction(connection, |transaction| write_change(transaction, change))?;
+    Ok(change.expected_version + 1)
+}
+
+fn write_change(to: &Connection, change: &CatalogChange) -> Result<(), StoreError> {
+    let of = &change.tenant;
+    let expected = change.expected_version.cast_signed();
+    if expected == 0 {
+        write_each(to, sql!("catalog/insert"), [of], |values, of| values.text(Some(of.as_str())))?;
+    } else {
+        let changed = write_each(to, sql!("catalog/update"), [of], |values, of| {
+            values.text(Some(of.as_str()));
+            values.number(Some(expected));
+        })?;
+        if changed != 1 {
+            return Err(StoreError::Conflict);
+        }
+    }
+    write_each(to, sql!("process_version/upsert"), change.processes_in_order(), |values, row| {
+        write::process_version(values, of, row);
+    })?;
+    write_each(to, sql!("flow_version/upsert"), change.flows_in_order(), |values, row| {
+        write::flow_version(values, of, row);
+    })?;
+    write_each(to, sql!("directory_user/upsert"), &change.users, |values, row| write::user(values, of, row))?;
+    write_each(to, sql!("directory_group/upsert"), &change.groups, |values, row| write::group(values, of, row))?;
+    write_each(to, sql!("directory_queue/upsert"), &change.queues, |values, row| write::queue(values, of, row))?;
+    for (sql, gone) in [
+        (sql!("directory_user/delete"), &change.users_gone),
+        (sql!("directory_group/delete"), &change.groups_gone),
+        (sql!("directory_queue/delete"), &change.queues_gone),
+    ] {
+        write_each(to, sql, gone, |values, name| {
+            values.text(Some(of.as_str()));
+            values.text(Some(name));
+        })?;
+    }
+    write_each(to, sql!("request/insert"), &change.request, |values, row| write::request(values, row))?;
+    Ok(())
+}

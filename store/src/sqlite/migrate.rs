@@ -1,0 +1,47 @@
+//! The schema.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{
+    columns::{row, rows},
+    error::from_sqlite,
+    sql,
+};
+use crate::{
+    StoreError,
+    migration::{Applied, Migration, check, pending},
+    rows::Columns,
+};
+
+/// In order.
+const MIGRATIONS: &[Migration] =
+    &[Migration { name: "0001_initial", sql: include_str!("../../migrations/sqlite/0001_initial.sql") }];
+
+pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<String>, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(from_sqlite)?;
+    transaction.execute_batch(sql!("migration/create")).map_err(from_sqlite)?;
+    let pending = pending(MIGRATIONS, &applied(&transaction)?)?;
+    for migration in &pending {
+        apply(&transaction, migration).map_err(from_sqlite)?;
+    }
+    transaction.commit().map_err(from_sqlite)?;
+    Ok(pending.iter().map(|migration| migration.name.to_owned()).collect())
+}
+
+fn apply(transaction: &Transaction<'_>, migration: &Migration) -> rusqlite::Result<()> {
+    transaction.execute_batch(migration.sql)?;
+    transaction.execute(sql!("migration/insert"), (migration.name, migration.checksum()))?;
+    Ok(())
+}
+
+pub(super) fn check_schema(connection: &Connection) -> Result<(), StoreError> {
+    let exists = row(connection, sql!("migration/exists"), [], |columns| columns.flag())?;
+    let applied = if exists == Some(true) { applied(connection)? } else { Vec::new() };
+    check(MIGRATIONS, &applied)
+}
+
+fn applied(connection: &Connection) -> Result<Vec<Applied>, StoreError> {
+    rows(connection, sql!("migration/list"), [], |columns| {
+        Ok(Applied { name: columns.text()?, checksum: columns.bytes_or_null()?.unwrap_or_default() })
+    })
+}

@@ -1,0 +1,237 @@
+//! How a worker is put together.
+
+use std::{collections::BTreeSet, fs, future::Future, process, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    FlowError, JobContext, Worker,
+    flow::{self, Flows, Handler},
+};
+
+/// Jobs carried out at once, where the builder does not say.
+const CONCURRENCY_DEFAULT: u16 = 16;
+
+/// What a server grants one worker (`job_service.proto`).
+const CONCURRENCY_MAX: u16 = 1000;
+
+/// How long running handlers may take when the worker stops, where the builder does not say: what container platforms
+/// allow by default.
+const GRACE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// When a running job is acknowledged (DESIGN 6): well before the half hour after which `RabbitMQ` closes a channel.
+const LONG_JOB_AFTER_DEFAULT: Duration = Duration::from_secs(300);
+
+/// A worker cannot be built as described.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidWorker {
+    /// `url` is missing, or cannot be used. Does not repeat it: it may hold a password.
+    #[error("the URL cannot be used: {0}")]
+    Url(String),
+    /// A task queue's name is not 1 to 64 of `a-z 0-9 . _ -`.
+    #[error("`{0}` is no name of a task queue: it has to be 1 to 64 of a-z 0-9 . _ -")]
+    TaskQueue(String),
+    /// The concurrency is out of bounds.
+    #[error("the concurrency has to be 1 to 1000, not {0}")]
+    Concurrency(u16),
+    /// There is nothing to serve.
+    #[error("there is no flow to serve")]
+    NoFlow,
+    /// Two handlers have the same name.
+    #[error("the flow `{0}` has two handlers")]
+    FlowTwice(String),
+    /// A metadata entry or the token cannot be sent.
+    #[error("the metadata `{0}` cannot be sent")]
+    Metadata(String),
+}
+
+/// Puts a [`Worker`] together.
+#[derive(Clone)]
+pub struct WorkerBuilder {
+    pub(crate) url: String,
+    pub(crate) token: Option<String>,
+    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) ca_certificate: Option<Vec<u8>>,
+    pub(crate) prefix: String,
+    pub(crate) task_queues: BTreeSet<String>,
+    pub(crate) concurrency: u16,
+    pub(crate) grace: Duration,
+    pub(crate) long_job_after: Duration,
+    pub(crate) manual_heartbeat: bool,
+    pub(crate) name: String,
+    pub(crate) flows: Flows,
+    twice: Option<String>,
+}
+
+impl Default for WorkerBuilder {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            token: None,
+            metadata: Vec::new(),
+            ca_certificate: None,
+            prefix: "quorate".to_owned(),
+            task_queues: BTreeSet::new(),
+            concurrency: CONCURRENCY_DEFAULT,
+            grace: GRACE_DEFAULT,
+            long_job_after: LONG_JOB_AFTER_DEFAULT,
+            manual_heartbeat: false,
+            name: format!("{}:{}", host_name(), process::id()),
+            flows: Flows::default(),
+            twice: None,
+        }
+    }
+}
+
+impl WorkerBuilder {
+    /// Where the jobs are: `amqp://` or `amqps://` for a broker, `http://` or `https://` for a server's gRPC. The URL alone
+    /// decides which way the worker goes.
+    #[must_use]
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = url.into();
+        self
+    }
+
+    /// gRPC: the API token, sent as `authorization: Bearer …`.
+    #[must_use]
+    pub fn token(mut self, token: Option<String>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// gRPC: sent with every call. For development servers, which take callers at their word.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// gRPC over `https://`: the certificates, in PEM form, of the authorities that the server's certificate is checked
+    /// against. Needed for `https://`: the worker brings none of its own.
+    #[must_use]
+    pub fn ca_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca_certificate = Some(pem.into());
+        self
+    }
+
+    /// AMQP: what the names on the broker begin with; `quorate` unless the server is configured otherwise.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Serves this task queue too. `default` when none is named.
+    #[must_use]
+    pub fn task_queue(mut self, name: impl Into<String>) -> Self {
+        self.task_queues.insert(name.into());
+        self
+    }
+
+    /// Serves these task queues too.
+    #[must_use]
+    pub fn task_queues<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.task_queues.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// How many jobs are carried out at once, 1 to 1000; 16 when it is not said. Over AMQP each of several task queues gets
+    /// an equal share of it.
+    #[must_use]
+    pub fn concurrency(mut self, jobs: u16) -> Self {
+        self.concurrency = jobs;
+        self
+    }
+
+    /// How long running handlers may take when the worker stops; 30 s when it is not said. What is not done then goes back.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// AMQP: when a running job is acknowledged, from where on it lives by heartbeats alone; five minutes when it is not said.
+    #[must_use]
+    pub fn long_job_after(mut self, long: Duration) -> Self {
+        self.long_job_after = long;
+        self
+    }
+
+    /// Leaves heartbeats to the handlers. Otherwise they are sent while a handler runs, whether or not it gets anywhere.
+    #[must_use]
+    pub fn manual_heartbeat(mut self) -> Self {
+        self.manual_heartbeat = true;
+        self
+    }
+
+    /// Who the worker is, for people who look for it; the host's name and the process id when it is not said.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Serves a flow. Input and output are objects in JSON, taken and made by serde.
+    #[must_use]
+    pub fn flow<I, O, F, Fut>(self, name: impl Into<String>, handler: F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize,
+        F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, FlowError>> + Send + 'static,
+    {
+        self.handler(name.into(), flow::erase(handler))
+    }
+
+    /// Serves every flow that has no handler of its own. [`JobContext::flow`] says which it is.
+    #[must_use]
+    pub fn default_flow<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(JobContext, Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, FlowError>> + Send + 'static,
+    {
+        self.flows.default = Some(flow::erase(handler));
+        self
+    }
+
+    pub(crate) fn handler(mut self, name: String, handler: Handler) -> Self {
+        if self.flows.by_name.insert(name.clone(), handler).is_some() {
+            self.twice = Some(name);
+        }
+        self
+    }
+
+    /// Checks everything, and connects to nothing yet.
+    pub fn build(mut self) -> Result<Worker, InvalidWorker> {
+        if let Some(name) = self.twice.take() {
+            return Err(InvalidWorker::FlowTwice(name));
+        }
+        if self.flows.by_name.is_empty() && self.flows.default.is_none() {
+            return Err(InvalidWorker::NoFlow);
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
+            return Err(InvalidWorker::Concurrency(self.concurrency));
+        }
+        if self.task_queues.is_empty() {
+            self.task_queues.insert("default".to_owned());
+        }
+        if let Some(name) = self.task_queues.iter().find(|name| !is_task_queue_name(name)) {
+            return Err(InvalidWorker::TaskQueue(name.clone()));
+        }
+        Worker::new(self)
+    }
+}
+
+/// The same rule as the server's: whatever passes goes into queue names as it is.
+fn is_task_queue_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+}
+
+fn host_name() -> String {
+    match fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
+        _ => "worker".to_owned(),
+    }
+}

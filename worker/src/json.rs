@@ -1,0 +1,159 @@
+//! JSON: of messages, as the queue contract has it, and of inputs and outputs.
+
+use std::{io, sync::LazyLock};
+
+use prost::{Message, Name};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_types::{ListValue, Struct, Value as ProtoValue, value::Kind};
+use serde_json::{
+    Map, Value,
+    ser::{CompactFormatter, Formatter},
+};
+
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// How deep objects and lists may lie within each other: readers of protobuf give up at 100 messages, of which one level
+/// takes three.
+pub(crate) const DEPTH_MAX: usize = 30;
+
+/// Above 2^53 neighbouring integers share a double, so that printing digits would pretend a precision that is not there.
+const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// A message as JSON: the proto3 mapping with the field names as written in `proto/`.
+pub(crate) fn to_json<M: Message + Name>(message: &M) -> Result<Vec<u8>, String> {
+    let dynamic = DynamicMessage::decode(descriptor_of::<M>(), message.encode_to_vec().as_slice())
+        .map_err(|error| error.to_string())?;
+    let mut serializer = serde_json::Serializer::with_formatter(Vec::new(), IntegralNumbers);
+    dynamic
+        .serialize_with_options(&mut serializer, &SerializeOptions::new().use_proto_field_name(true))
+        .map_err(|error| error.to_string())?;
+    Ok(serializer.into_inner())
+}
+
+/// A message from its JSON. Unknown fields come from a newer server, and are ignored. What is wrong is said without quoting
+/// the message, because it goes to the log.
+pub(crate) fn from_json<M: Message + Name + Default>(json: &[u8]) -> Result<M, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let dynamic = DynamicMessage::deserialize_with_options(descriptor_of::<M>(), &mut deserializer, &options)
+        .and_then(|dynamic| deserializer.end().map(|()| dynamic))
+        .map_err(|error| format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column()))?;
+    dynamic.transcode_to().map_err(|error| error.to_string())
+}
+
+fn descriptor_of<M: Name>() -> MessageDescriptor {
+    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+        DescriptorPool::decode(DESCRIPTORS)
+            .expect("build.rs wrote these bytes from descriptors that protox had checked")
+    });
+    POOL.get_message_by_name(&M::full_name())
+        .expect("every generated message stands in the descriptors of the same build")
+}
+
+/// Writes `7`, not `7.0`: a number of a `Struct` is a double whatever it was before.
+struct IntegralNumbers;
+
+impl Formatter for IntegralNumbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        match as_integer(value) {
+            Some(integer) => CompactFormatter.write_i64(writer, integer),
+            None => CompactFormatter.write_f64(writer, value),
+        }
+    }
+}
+
+fn as_integer(value: f64) -> Option<i64> {
+    // -0.0 stays as it is: as an integer it would lose its sign.
+    if value.fract() == 0.0 && value.abs() < INTEGER_MAX && !(value == 0.0 && value.is_sign_negative()) {
+        #[allow(clippy::cast_possible_truncation, reason = "integral and below 2^53: exact")]
+        return Some(value as i64);
+    }
+    None
+}
+
+/// A flow's input. Integral numbers become integers, so that they fit the integer fields of a handler's type.
+pub(crate) fn value_of(input: Struct) -> Value {
+    Value::Object(input.fields.into_iter().map(|(name, value)| (name, value_of_proto(value))).collect())
+}
+
+fn value_of_proto(value: ProtoValue) -> Value {
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::NumberValue(number)) => match as_integer(number) {
+            Some(integer) => integer.into(),
+            None => number.into(),
+        },
+        Some(Kind::StringValue(text)) => text.into(),
+        Some(Kind::BoolValue(truth)) => truth.into(),
+        Some(Kind::StructValue(fields)) => value_of(fields),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(value_of_proto).collect(),
+    }
+}
+
+/// A flow's output. `None`: nested deeper than [`DEPTH_MAX`].
+pub(crate) fn struct_of(output: Map<String, Value>) -> Option<Struct> {
+    struct_within(output, DEPTH_MAX)
+}
+
+fn struct_within(fields: Map<String, Value>, depth: usize) -> Option<Struct> {
+    let depth = depth.checked_sub(1)?;
+    let fields =
+        fields.into_iter().map(|(name, value)| Some((name, proto_of(value, depth)?))).collect::<Option<_>>()?;
+    Some(Struct { fields })
+}
+
+fn proto_of(value: Value, depth: usize) -> Option<ProtoValue> {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(truth) => Kind::BoolValue(truth),
+        // Only numbers of arbitrary precision, which this build does not have, are no doubles.
+        Value::Number(number) => Kind::NumberValue(number.as_f64()?),
+        Value::String(text) => Kind::StringValue(text),
+        Value::Array(values) => {
+            let depth = depth.checked_sub(1)?;
+            let values = values.into_iter().map(|value| proto_of(value, depth)).collect::<Option<_>>()?;
+            Kind::ListValue(ListValue { values })
+        }
+        Value::Object(fields) => Kind::StructValue(struct_within(fields, depth)?),
+    };
+    Some(ProtoValue { kind: Some(kind) })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::proto::{Job, JobReport};
+
+    #[test]
+    fn values_survive_both_ways_and_integers_stay_integers() {
+        let value = json!({"a": [1, 2.5, null, {"b": "c", "d": true}], "n": -3, "big": 1e300});
+        let output = struct_of(value.as_object().unwrap().clone()).unwrap();
+        assert_eq!(value_of(output.clone()), value);
+        let report = JobReport { output: Some(output), ..JobReport::default() };
+        let written: Value = serde_json::from_slice(&to_json(&report).unwrap()).unwrap();
+        assert_eq!(written, json!({"output": value}));
+    }
+
+    #[test]
+    fn the_deepest_output_that_is_taken_can_be_written_and_read() {
+        let nested = |depth: usize| (1..depth).fold(json!({}), |inner, _| json!({"a": inner}));
+        let output = struct_of(nested(DEPTH_MAX).as_object().unwrap().clone());
+        let report = JobReport { output: Some(output.unwrap()), ..JobReport::default() };
+        assert_eq!(from_json::<JobReport>(&to_json(&report).unwrap()).unwrap(), report);
+        assert!(struct_of(nested(DEPTH_MAX + 1).as_object().unwrap().clone()).is_none());
+    }
+
+    #[test]
+    fn a_job_is_read_as_the_contract_writes_it() {
+        let job: Job = from_json(
+            br#"{"job":"j","attempt":2,"token":"t","kind":"AUTOLAUNCHED","flow":"f","flow_version":3,"task_queue":"default",
+            "input":{"n":7},"deadline":"2026-11-22T10:00:00Z","timeout":"1.5s","heartbeat_interval":"10s","new":[]}"#,
+        )
+        .unwrap();
+        assert_eq!((job.attempt, job.flow_version, job.timeout.unwrap().nanos), (2, 3, 500_000_000));
+        assert_eq!(value_of(job.input.unwrap()), json!({"n": 7}));
+    }
+}

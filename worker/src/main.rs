@@ -1,0 +1,181 @@
+//! The stock worker: serves built-in flows. Its flags are described in `docs/workers.md`.
+
+use std::{collections::BTreeMap, io::IsTerminal, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind, parser::ValueSource};
+use quorate_worker::{Worker, builtin::Builtin};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+/// The worker could not go on.
+const EXIT_FAILED: u8 = 1;
+
+/// As clap exits: what was asked for makes no sense.
+const EXIT_USAGE: u8 = 2;
+
+/// As shells report a process that ended by Ctrl-C.
+const EXIT_INTERRUPTED: i32 = 130;
+
+#[derive(Parser)]
+#[command(
+    name = "quorate-worker",
+    version,
+    about = "Carries out Quorate's jobs with built-in flows",
+    max_term_width = 120
+)]
+struct Arguments {
+    /// The broker to take jobs from: amqp://user:password@host:port/vhost
+    #[arg(long, env = "QUORATE_AMQP_URL", hide_env_values = true, value_name = "URL")]
+    amqp_url: Option<String>,
+    /// The server to take jobs from over gRPC, for workers without a broker: http://host:port
+    #[arg(long, env = "QUORATE_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// The API token for --server
+    #[arg(long, env = "QUORATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// The certificates, in PEM form, that an https:// server is checked against
+    #[arg(long, env = "QUORATE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<std::path::PathBuf>,
+    /// What the names on the broker begin with
+    #[arg(long, env = "QUORATE_AMQP_PREFIX", default_value = "quorate", value_name = "PREFIX")]
+    amqp_prefix: String,
+    /// A task queue to serve; may be given more than once
+    #[arg(long, env = "QUORATE_TASK_QUEUE", value_delimiter = ',', default_value = "default", value_name = "NAME")]
+    task_queue: Vec<String>,
+    /// How many jobs are carried out at once
+    #[arg(long, env = "QUORATE_CONCURRENCY", default_value_t = 16, value_name = "JOBS")]
+    concurrency: u16,
+    /// How many seconds running jobs may take when the worker is asked to stop
+    #[arg(long, env = "QUORATE_GRACE", default_value_t = 30, value_name = "SECONDS")]
+    grace: u64,
+    /// Serve the flow NAME with a built-in one: echo, sleep, fail or ok; may be given more than once
+    #[arg(long, value_name = "NAME=BUILTIN", value_parser = parse_serve)]
+    serve: Vec<(String, Builtin)>,
+    /// Serve every other flow with this built-in one
+    #[arg(long, value_name = "BUILTIN")]
+    default: Option<Builtin>,
+    /// What to log, as directives of the tracing crate
+    #[arg(long, env = "QUORATE_LOG", default_value = "info,lapin=error", value_name = "FILTER")]
+    log: String,
+}
+
+fn parse_serve(text: &str) -> Result<(String, Builtin), String> {
+    let (name, builtin) = text.split_once('=').ok_or("it has to be NAME=BUILTIN")?;
+    if name.is_empty() {
+        return Err("the name of the flow is missing".to_owned());
+    }
+    Ok((name.to_owned(), builtin.parse().map_err(|error: quorate_worker::builtin::UnknownBuiltin| error.to_string())?))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = parse();
+    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|error| usage(&format!("--log: {error}")));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    let shutdown = CancellationToken::new();
+    if let Err(error) = stop_on_signals(shutdown.clone()) {
+        error!(%error, "cannot listen to signals");
+        return ExitCode::from(EXIT_FAILED);
+    }
+    let worker = build(&arguments);
+    match worker.run(shutdown).await {
+        Ok(()) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            error!(%error, "stopped");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn parse() -> Arguments {
+    let matches = Arguments::command().get_matches();
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // What is typed wins over what the environment happens to hold.
+    let typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match (typed("amqp_url"), typed("server")) {
+        (true, false) => arguments.server = None,
+        (false, true) => arguments.amqp_url = None,
+        (true, true) | (false, false) => {}
+    }
+    arguments
+}
+
+fn build(arguments: &Arguments) -> Worker {
+    let url = match (&arguments.amqp_url, &arguments.server) {
+        (Some(url), None) if url.starts_with("amqp") => url,
+        (None, Some(url)) if url.starts_with("http") => url,
+        (Some(_), None) => usage("--amqp-url has to begin with amqp:// or amqps://"),
+        (None, Some(_)) => usage("--server has to begin with http:// or https://"),
+        (None, None) => usage("where are the jobs? Give --amqp-url or --server"),
+        (Some(_), Some(_)) => usage("--amqp-url and --server exclude each other"),
+    };
+    let mut flows: BTreeMap<String, Builtin> =
+        Builtin::ALL.into_iter().map(|builtin| (builtin.to_string(), builtin)).collect();
+    flows.extend(arguments.serve.iter().cloned());
+    let mut builder = Worker::builder()
+        .url(url)
+        .token(arguments.token.clone())
+        .prefix(&arguments.amqp_prefix)
+        .task_queues(&arguments.task_queue)
+        .concurrency(arguments.concurrency)
+        .grace(Duration::from_secs(arguments.grace));
+    if let Some(path) = &arguments.ca_file {
+        let pem = std::fs::read(path).unwrap_or_else(|error| usage(&format!("--ca-file {}: {error}", path.display())));
+        builder = builder.ca_certificate(pem);
+    }
+    for (name, builtin) in &flows {
+        builder = builder.builtin(name, *builtin);
+    }
+    if let Some(builtin) = arguments.default {
+        builder = builder.default_builtin(builtin);
+    }
+    let worker = builder.build().unwrap_or_else(|error| usage(&error.to_string()));
+    let mut served: Vec<String> = flows.iter().map(|(name, builtin)| describe(name, *builtin)).collect();
+    served.extend(arguments.default.map(|builtin| format!("any other as {builtin}")));
+    info!(
+        source = worker.source(),
+        task_queues = arguments.task_queue.join(", "),
+        flows = served.join(", "),
+        concurrency = arguments.concurrency,
+        "serving"
+    );
+    worker
+}
+
+fn describe(name: &str, builtin: Builtin) -> String {
+    if name == builtin.to_string() { name.to_owned() } else { format!("{name} as {builtin}") }
+}
+
+fn usage(message: &str) -> ! {
+    let error = Arguments::command().error(ErrorKind::ValueValidation, message);
+    debug_assert_eq!(error.exit_code(), i32::from(EXIT_USAGE));
+    error.exit()
+}
+
+/// The first Ctrl-C or SIGTERM lets running jobs end, the second one ends the process at once.
+fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        for last in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if last {
+                std::process::exit(EXIT_INTERRUPTED);
+            }
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}

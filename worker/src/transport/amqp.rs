@@ -1,0 +1,257 @@
+//! The way over AMQP: the queues of DESIGN 6.
+
+use std::sync::Arc;
+
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, SelectAll},
+};
+use lapin::{
+    Acker, Channel,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
+    },
+    types::{FieldTable, ShortString},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+use self::{connection::Link, publisher::Outgoing};
+use crate::{
+    BODY_BYTES_MAX, WorkerError,
+    backoff::Backoff,
+    json,
+    proto::{Job, JobReport},
+    transport::{Hold, Incoming, ReportError, Transport},
+};
+
+mod connection;
+mod publisher;
+mod topology;
+
+pub(crate) use connection::AmqpTarget;
+
+/// Reports that wait to be published. More wait at their jobs, which are bounded by the worker's concurrency.
+const OUTGOING_MAX: usize = 1024;
+
+/// The way over AMQP.
+pub(crate) struct Amqp {
+    target: Arc<AmqpTarget>,
+    links: watch::Receiver<Option<Arc<Link>>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    closing: DropGuard,
+}
+
+impl Amqp {
+    /// Begins to connect, in the tokio runtime that it is called in.
+    pub(crate) fn open(target: AmqpTarget) -> Self {
+        let target = Arc::new(target);
+        let closing = CancellationToken::new();
+        let (current, links) = watch::channel(None);
+        tokio::spawn(connection::supervise(target.clone(), current, closing.clone()));
+        let (outgoing, waiting) = mpsc::channel(OUTGOING_MAX);
+        tokio::spawn(publisher::publish(target.names.results_queue(), waiting, links.clone()));
+        Self { target, links, outgoing, closing: closing.drop_guard() }
+    }
+
+    async fn take(&self, jobs: mpsc::Sender<Incoming>, stop: &CancellationToken) {
+        let mut links = self.links.clone();
+        let mut backoff = Backoff::new();
+        loop {
+            let link = tokio::select! {
+                () = stop.cancelled() => return,
+                link = links.wait_for(Option::is_some) => link.ok().and_then(|link| link.clone()),
+            };
+            // None: we were closed.
+            let Some(link) = link else { return };
+            match Consumers::start(&link, &self.target).await {
+                Ok(mut consumers) => {
+                    if consumers.run(&jobs, stop).await {
+                        backoff = Backoff::new();
+                    }
+                    // Also when the broker has ended but one of them: what the others have here goes back.
+                    consumers.stop().await;
+                }
+                Err(error) => {
+                    if link.connection.status().connected() {
+                        warn!(%error, "cannot consume from the broker");
+                        // A queue may have been deleted: a new connection declares it.
+                        link.suspect();
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = backoff.pause() => {}
+            }
+        }
+    }
+}
+
+/// `None`: the broker has ended one of the consumers.
+type Deliveries = SelectAll<stream::BoxStream<'static, Option<Delivery>>>;
+
+/// The consumers of one connection.
+struct Consumers {
+    channel: Channel,
+    tags: Vec<ShortString>,
+    deliveries: Deliveries,
+}
+
+impl Consumers {
+    async fn start(link: &Link, target: &AmqpTarget) -> lapin::Result<Self> {
+        let channel = link.connection.create_channel().await?;
+        channel.basic_qos(target.prefetch, BasicQosOptions::default()).await?;
+        let mut tags = Vec::new();
+        let mut deliveries = SelectAll::new();
+        for task_queue in &target.task_queues {
+            let consumer = channel
+                .basic_consume(
+                    target.names.jobs_queue(task_queue).into(),
+                    "".into(),
+                    BasicConsumeOptions::default(),
+                    FieldTable::default(),
+                )
+                .await?;
+            tags.push(consumer.tag());
+            deliveries.push(consumer.map(Result::ok).chain(stream::once(async { None })).boxed());
+        }
+        Ok(Self { channel, tags, deliveries })
+    }
+
+    /// Hands over jobs until `stop`, or until the consumers end. Whether any came.
+    async fn run(&mut self, jobs: &mpsc::Sender<Incoming>, stop: &CancellationToken) -> bool {
+        let mut any = false;
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = stop.cancelled() => return any,
+                next = self.deliveries.next() => next,
+            };
+            let Some(Some(delivery)) = next else { return any };
+            any = true;
+            hand_over(self.channel.clone(), jobs, delivery).await;
+        }
+    }
+
+    /// No new deliveries; what is here and was not handed over goes back. What was handed over stays ours: the channel lives
+    /// as long as the last of them.
+    async fn stop(mut self) {
+        for tag in &self.tags {
+            // A channel that is gone has ended its consumers.
+            let _ = self.channel.basic_cancel(tag.clone(), BasicCancelOptions::default()).await;
+        }
+        while let Some(next) = self.deliveries.next().await {
+            if let Some(delivery) = next {
+                let _ = delivery.acker.nack(requeue()).await;
+            }
+        }
+    }
+}
+
+async fn hand_over(channel: Channel, jobs: &mpsc::Sender<Incoming>, delivery: Delivery) {
+    let Delivery { data, acker, .. } = delivery;
+    match read(&data) {
+        Ok(job) => {
+            let held = Held { acker: Some(acker), _channel: channel };
+            // Nobody there: it is dropped, which gives it back.
+            let _ = jobs.send(Incoming { job, hold: Hold::Delivery(held) }).await;
+        }
+        Err(reason) => {
+            warn!(reason, "rejected a message that cannot be read");
+            // Not requeued: the broker moves it to the dead letters. If this fails it comes again with the next channel.
+            let _ = acker.reject(BasicRejectOptions { requeue: false }).await;
+        }
+    }
+}
+
+fn read(body: &[u8]) -> Result<Job, String> {
+    if body.len() > BODY_BYTES_MAX {
+        return Err(format!("the body has {} bytes, at most {BODY_BYTES_MAX} are allowed", body.len()));
+    }
+    let job: Job = json::from_json(body)?;
+    if job.job.is_empty() || job.token.is_empty() {
+        return Err("a job has to have an id and a token".to_owned());
+    }
+    Ok(job)
+}
+
+/// A delivery that is not settled yet. Dropped, it goes back.
+pub(crate) struct Held {
+    acker: Option<Acker>,
+    /// Closing it would give the delivery back.
+    _channel: Channel,
+}
+
+impl Held {
+    /// If it does not get through, the channel is gone, and the job comes again: the server refuses its second result.
+    pub(super) async fn done(mut self) {
+        if let Some(acker) = self.acker.take() {
+            let _ = acker.ack(BasicAckOptions::default()).await;
+        }
+    }
+
+    pub(super) async fn release(mut self) {
+        if let Some(acker) = self.acker.take() {
+            let _ = acker.nack(requeue()).await;
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.acker.as_ref().is_some_and(Acker::usable)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(acker) = self.acker.take()
+            && acker.usable()
+        {
+            // The first poll hands the frame to the connection, which is all that there is to do.
+            let _ = acker.nack(requeue()).now_or_never();
+        }
+    }
+}
+
+fn requeue() -> BasicNackOptions {
+    BasicNackOptions { requeue: true, ..BasicNackOptions::default() }
+}
+
+impl Transport for Amqp {
+    fn take_jobs(
+        self: Arc<Self>,
+        jobs: mpsc::Sender<Incoming>,
+        stop: CancellationToken,
+        _end: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), WorkerError>> {
+        async move {
+            self.take(jobs, &stop).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn report(&self, report: JobReport) -> BoxFuture<'_, Result<(), ReportError>> {
+        async move {
+            let body = json::to_json(&report).map_err(ReportError::Refused)?;
+            let id = format!("{}/{}/{}", report.job, report.attempt, report.status);
+            let (answer, answered) = oneshot::channel();
+            let gone = || ReportError::Unavailable("the connection is closed".to_owned());
+            self.outgoing.send(Outgoing { id, body, answer }).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            self.closing.token().cancel();
+            let mut links = self.links.clone();
+            while links.changed().await.is_ok() {}
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,196 @@
+//! A worker from its start to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinHandle,
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    InvalidWorker, WorkerBuilder,
+    attempt::{self, CANCEL_GRACE},
+    flow::Flows,
+    ledger::{Entered, Ledger},
+    transport::{
+        Incoming, Transport,
+        amqp::{Amqp, AmqpTarget},
+        grpc::{Grpc, GrpcTarget},
+    },
+};
+
+/// How long leaving may take once all handlers have ended: a last report, and closing the connection.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A worker that carries out jobs. Made by [`Worker::builder`].
+pub struct Worker {
+    plan: WorkerBuilder,
+    target: Target,
+}
+
+enum Target {
+    Amqp(Box<AmqpTarget>),
+    Grpc(Box<GrpcTarget>),
+}
+
+/// A worker had to give up.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The server does not let this worker in.
+    #[error("the server refuses this worker: {0}")]
+    Refused(String),
+}
+
+/// What the attempts of a worker share.
+pub(crate) struct Core {
+    pub(crate) flows: Flows,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) ledger: Ledger,
+    pub(crate) name: String,
+    pub(crate) long_job_after: Duration,
+    pub(crate) manual_heartbeat: bool,
+    /// The grace period is over: whatever still runs is cancelled and handed back.
+    pub(crate) hard_stop: CancellationToken,
+    /// Running jobs that were acknowledged already, which the broker therefore does not count any more.
+    pub(crate) long_jobs: watch::Sender<usize>,
+}
+
+impl Worker {
+    /// Begins to put a worker together.
+    #[must_use]
+    pub fn builder() -> WorkerBuilder {
+        WorkerBuilder::default()
+    }
+
+    pub(crate) fn new(plan: WorkerBuilder) -> Result<Self, InvalidWorker> {
+        let scheme = plan.url.split_once("://").map_or("", |(scheme, _)| scheme);
+        let target = match scheme {
+            "amqp" | "amqps" => Target::Amqp(Box::new(AmqpTarget::new(&plan)?)),
+            "http" | "https" => Target::Grpc(Box::new(GrpcTarget::new(&plan)?)),
+            _ => {
+                return Err(InvalidWorker::Url(
+                    "it has to begin with amqp://, amqps://, http:// or https://".to_owned(),
+                ));
+            }
+        };
+        Ok(Self { plan, target })
+    }
+
+    /// Where the worker takes its jobs from, without secrets.
+    pub fn source(&self) -> String {
+        match &self.target {
+            Target::Amqp(target) => target.to_string(),
+            Target::Grpc(target) => target.to_string(),
+        }
+    }
+
+    /// Carries out jobs until `shutdown`; then takes no more, waits for the running ones up to the grace period, and hands
+    /// back what is not done. A server or broker that is away is waited for.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let Self { plan, target } = self;
+        let transport: Arc<dyn Transport> = match target {
+            Target::Amqp(target) => Arc::new(Amqp::open(*target)),
+            Target::Grpc(target) => Arc::new(Grpc::open(*target)),
+        };
+        let core = Arc::new(Core {
+            flows: plan.flows,
+            transport: transport.clone(),
+            ledger: Ledger::default(),
+            name: plan.name,
+            long_job_after: plan.long_job_after,
+            manual_heartbeat: plan.manual_heartbeat,
+            hard_stop: CancellationToken::new(),
+            long_jobs: watch::Sender::new(0),
+        });
+        let running = TaskTracker::new();
+        let end = CancellationToken::new();
+        let taking = serve(&core, &running, usize::from(plan.concurrency), &shutdown, &end).await;
+
+        running.close();
+        if !running.is_empty() {
+            info!(jobs = running.len(), grace_seconds = plan.grace.as_secs(), "stopping: waiting for running jobs");
+        }
+        if time::timeout(plan.grace, running.wait()).await.is_err() {
+            warn!(jobs = running.len(), "the grace period is over: handing back what still runs");
+            core.hard_stop.cancel();
+            if time::timeout(CANCEL_GRACE + LEAVE_TIMEOUT, running.wait()).await.is_err() {
+                warn!(jobs = running.len(), "jobs were left without handing them back");
+            }
+        }
+        end.cancel();
+        let taken = taking.await;
+        if time::timeout(LEAVE_TIMEOUT, transport.close()).await.is_err() {
+            warn!("the connection did not close in good order");
+        }
+        // A task that has panicked has nothing to say about the server.
+        taken.unwrap_or(Ok(()))
+    }
+}
+
+type Taking = JoinHandle<Result<(), WorkerError>>;
+
+/// Takes jobs and has them carried out, until `shutdown` or until the server refuses us. Answers with the task that holds
+/// what keeps the running jobs ours: it ends after `end`.
+async fn serve(
+    core: &Arc<Core>,
+    running: &TaskTracker,
+    concurrency: usize,
+    shutdown: &CancellationToken,
+    end: &CancellationToken,
+) -> Taking {
+    let slots = Arc::new(Semaphore::new(concurrency));
+    loop {
+        let stop = shutdown.child_token();
+        let (sender, mut incoming) = mpsc::channel(1);
+        let taking = tokio::spawn(core.transport.clone().take_jobs(sender, stop.clone(), end.clone()));
+        let crowded = loop {
+            let slot = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break false,
+                slot = slots.clone().acquire_owned() => slot,
+                () = is_crowded(core) => break true,
+            };
+            let next = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break false,
+                next = incoming.recv() => next,
+            };
+            let (Some(Incoming { job, hold }), Ok(slot)) = (next, slot) else { return taking };
+            match core.ledger.enter(&job, hold) {
+                Entered::New(entry) => {
+                    let core = core.clone();
+                    running.spawn(async move {
+                        attempt::carry_out(&core, job, &entry).await;
+                        drop(slot);
+                    });
+                }
+                Entered::TakenOver => {}
+                Entered::NotNeeded(hold) => hold.done().await,
+            }
+        };
+        stop.cancel();
+        while let Some(Incoming { hold, .. }) = incoming.recv().await {
+            hold.release().await;
+        }
+        if !crowded {
+            return taking;
+        }
+        // The broker goes on to deliver in the place of long jobs, which it does not count. All slots taken, its deliveries
+        // would lie here while other workers are idle; so they were given back, and we look again when there is room.
+        let _ = taking.await;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            slot = slots.acquire() => drop(slot),
+        }
+    }
+}
+
+/// Ends when there are long jobs. Asked only while all slots are taken.
+async fn is_crowded(core: &Core) {
+    if core.long_jobs.subscribe().wait_for(|jobs| *jobs > 0).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
