@@ -371,7 +371,7 @@ impl Schema {
         let validator = jsonschema::options()
             .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
             .build(schema)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| schema::refusal(&error))?;
         Ok(Self { validator })
     }
 

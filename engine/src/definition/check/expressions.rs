@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Checker, Place, Text, did_you_mean, shorten};
+use super::{Checker, Place, Text, shorten};
 use crate::expression::{Expression, ExpressionError, Scope, Type};
 
 /// What the expressions of a process may read (DESIGN 2.2), given the type of its record and the names of its stages
@@ -92,7 +92,7 @@ impl Checker<'_> {
             _ => None,
         });
         if let Some(field) = undeclared {
-            let hint = did_you_mean(field, fields.keys().map(String::as_str));
+            let hint = self.hint(field, fields.keys().map(String::as_str));
             let message = format!("the schema of the record does not declare `{}`{hint}", shorten(field));
             self.warning(source, path, message);
         }

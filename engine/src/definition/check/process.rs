@@ -47,11 +47,10 @@ impl Checker<'_> {
         self.scope = scope(&self.record, stages, facts.steps.keys().copied());
 
         let summary = source.summary.as_ref().map(|summary| self.expression(summary, "summary", Wanted::Text));
-        self.length(&source.stages, "stages", "stage", 1, STAGES_MAX);
         let map = Map::new(&source.stages.value);
-        let stages: Vec<Option<Stage>> = (source.stages.value.iter().enumerate())
-            .map(|(index, stage)| self.stage(index, &stage.value, &map, &facts))
-            .collect();
+        let stages = self.list(&source.stages, "stages", "stage", STAGES_MAX);
+        let stages: Vec<Option<Stage>> =
+            (stages.iter().enumerate()).map(|(index, stage)| self.stage(index, &stage.value, &map, &facts)).collect();
         let on_rejection = self.on_rejection(source.on_rejection.as_ref(), &map);
         self.reach(source, &stages, on_rejection);
         let rejection_path = self.path(source.rejection_path.as_ref(), "rejection_path", "the rejection path", &facts);
