@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    ROUNDS_MAX,
+    EVENTS_MAX, ROUNDS_MAX, VISITS_MAX,
     conditions::{entry_condition, exit_condition, is_awaited},
     draft::Draft,
     open_items, start, votes,
@@ -26,8 +26,8 @@ enum Pass {
 }
 
 impl Draft<'_, '_> {
-    /// Runs until nothing changes. Each turn either ends a stage, starts or completes a step, or is the last; the number of
-    /// stages is bounded by the bound on rounds, so this ends.
+    /// Runs until nothing changes. Each turn either ends a stage, starts or completes a step, or is the last; how often a stage
+    /// is reached is bounded, so this ends.
     pub(super) fn progress(&mut self) {
         loop {
             match self.pass() {
@@ -246,13 +246,15 @@ impl Draft<'_, '_> {
         let back = from.is_some_and(|from| index <= from);
         let round = self.state.round + u32::from(back);
         if round > ROUNDS_MAX {
-            let message = format!("routing went back more than {ROUNDS_MAX} times");
-            self.emit(EventKind::SubmissionFailed {
-                failure: Failure { reason: FailureReason::RoundsExceeded, message },
-            });
+            self.exceed_rounds(format!("routing went back more than {ROUNDS_MAX} times"));
             return;
         }
         self.start_stage_in_round(index, round);
+    }
+
+    fn exceed_rounds(&mut self, message: String) {
+        let failure = Failure { reason: FailureReason::RoundsExceeded, message };
+        self.emit(EventKind::SubmissionFailed { failure });
     }
 
     /// Starts the stage with this index.
@@ -262,7 +264,15 @@ impl Draft<'_, '_> {
 
     fn start_stage_in_round(&mut self, index: usize, round: u32) {
         let process = self.context.process;
-        if let Some(stage) = process.stages.get(index) {
+        let Some(stage) = process.stages.get(index) else { return };
+        // An error leads to its fault path without a round, and a fault path may lead forwards to where the error was: what
+        // bounds such a circle is how often a stage is visited.
+        let visits = self.state.stage_runs.iter().filter(|run| run.ending.is_none() && run.name == stage.name).count();
+        if visits >= VISITS_MAX {
+            self.exceed_rounds(format!("stage `{}` was reached more than {VISITS_MAX} times", stage.name));
+        } else if self.state.version >= EVENTS_MAX {
+            self.exceed_rounds(format!("the submission's history is full: it has {EVENTS_MAX} events"));
+        } else {
             self.begin_stage(&stage.name, None, round, &stage.steps);
         }
     }
