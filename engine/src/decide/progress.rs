@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     definition::{OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
     event::EventKind,
-    id::StepRunId,
+    id::{StageRunId, StepRunId},
     state::{Ending, Failure, FailureReason, StageRun, StepRun, Verdict},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
@@ -46,6 +46,7 @@ impl Draft<'_, '_> {
         if stage.status != StageRunStatus::InProgress {
             return Pass::Settled;
         }
+        let stage_run = stage.id;
         match self.stage_is_done() {
             Ok(true) => {
                 self.complete_stage();
@@ -57,7 +58,21 @@ impl Draft<'_, '_> {
                 return Pass::Changed;
             }
         }
-        if self.start_steps(steps) || self.complete_steps(steps) { Pass::Changed } else { Pass::Settled }
+        let mut changed = self.start_steps(stage_run, steps);
+        if self.is_under_way(stage_run) {
+            changed |= self.complete_steps(steps);
+        }
+        if changed { Pass::Changed } else { Pass::Settled }
+    }
+
+    /// Whether this is the stage in progress. Starting a step may end its stage: by an error, or by a rejection where nobody can
+    /// be asked.
+    fn is_under_way(&self, stage_run: StageRunId) -> bool {
+        self.state.status == SubmissionStatus::InProgress
+            && self
+                .state
+                .current_stage()
+                .is_some_and(|stage| stage.id == stage_run && stage.status == StageRunStatus::InProgress)
     }
 
     /// Whether the current stage's exit condition holds.
@@ -84,7 +99,7 @@ impl Draft<'_, '_> {
     }
 
     /// Starts each step whose entry condition holds, in written order. Answers whether anything changed.
-    fn start_steps(&mut self, steps: &[Step]) -> bool {
+    fn start_steps(&mut self, stage_run: StageRunId, steps: &[Step]) -> bool {
         let mut changed = false;
         for step in steps {
             let Some((stage, _)) = self.current() else { return changed };
@@ -107,6 +122,8 @@ impl Draft<'_, '_> {
             changed = true;
             if let Err(failure) = started {
                 self.fail_step(step_run, failure);
+            }
+            if !self.is_under_way(stage_run) {
                 return true;
             }
         }
