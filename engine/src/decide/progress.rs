@@ -32,7 +32,7 @@ impl Draft<'_, '_> {
         loop {
             match self.pass() {
                 Pass::Changed => {}
-                Pass::Settled if self.fail_if_stalled() => {}
+                Pass::Settled if self.end_if_stalled() => {}
                 Pass::Settled => return,
             }
         }
@@ -375,13 +375,19 @@ impl Draft<'_, '_> {
     }
 
     /// A stage that can never end is in error (DESIGN 2.2, "Stall"). Answers whether it was one.
-    fn fail_if_stalled(&mut self) -> bool {
+    fn end_if_stalled(&mut self) -> bool {
         if self.state.status != SubmissionStatus::InProgress {
             return false;
         }
         let Some((run, steps)) = self.current() else { return false };
         if run.status != StageRunStatus::InProgress || self.is_anything_awaited(run, steps) {
             return false;
+        }
+        if run.ending.is_some() {
+            // A path to an ending has no exit condition of its own, and nothing but itself to change what its conditions say:
+            // steps whose turn does not come are not needed, and the ending is due.
+            self.complete_stage();
+            return true;
         }
         let waiting: Vec<_> =
             run.steps.iter().filter(|step| step.status.is_open()).map(|step| format!("`{}`", step.name)).collect();
@@ -400,9 +406,11 @@ impl Draft<'_, '_> {
             Some(StageExit::When(condition)) => is_awaited(condition),
             Some(StageExit::AllCompleted) | None => false,
         };
+        // An ending does not wait for what may never come.
+        let is_path = run.ending.is_some();
         exit || steps.iter().filter_map(|step| Some((step, run.step(&step.name)?))).any(|(step, run)| {
             match run.status {
-                StepRunStatus::NotStarted => entry_condition(step).is_some_and(is_awaited),
+                StepRunStatus::NotStarted => !is_path && entry_condition(step).is_some_and(is_awaited),
                 StepRunStatus::InProgress => {
                     run.job.as_ref().is_some_and(crate::state::Job::is_live)
                         || !open_items(run).is_empty()
