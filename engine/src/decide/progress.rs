@@ -201,12 +201,16 @@ impl Draft<'_, '_> {
             return;
         }
         let from = self.current_index();
+        let is_fault_path = self.stage_definition(run).is_some_and(|stage| stage.fault_path);
         // Routing is worked out before the stage is closed: a rule that cannot be evaluated is the stage's own error.
         match self.next_target(from) {
             Ok(target) => {
                 self.close_stage();
                 match target {
                     Target::Stage(index) => self.go_to(from, index),
+                    // A fault path never approves by silence (DESIGN 2.3): it is published only with its outcome stated, and
+                    // does not depend on that here.
+                    Target::End(None) if is_fault_path => self.end(Some(Outcome::Error)),
                     Target::End(outcome) => self.end(outcome),
                 }
             }
@@ -299,8 +303,9 @@ impl Draft<'_, '_> {
         let rejected = || self.state.latest_steps().values().any(|step| step.settled == Some(Verdict::Reject));
         match outcome {
             Some(Outcome::Error) => {
-                let failed = self.state.stage_runs.iter().rev().find_map(|stage| stage.failure.clone());
-                let failure = failed.unwrap_or_else(|| Failure {
+                let failed = self.state.stage_runs.iter().filter(|stage| stage.failure.is_some());
+                let latest = failed.max_by_key(|stage| stage.ended_at).and_then(|stage| stage.failure.clone());
+                let failure = latest.unwrap_or_else(|| Failure {
                     reason: FailureReason::FaultPath,
                     message: "the process ended with the outcome ERROR".to_owned(),
                 });
