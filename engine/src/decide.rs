@@ -245,10 +245,14 @@ fn revive_stage_of(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<
     if draft.state.status != SubmissionStatus::Error {
         return Err(Refusal::SubmissionStatusUnfit { status: draft.state.status, needed: "ERROR" });
     }
-    let in_error = |run: &&StepRun| run.name == step && run.status == StepRunStatus::Error;
-    let mut stages = draft.state.stage_runs.iter().rev().filter(|stage| stage.status == StageRunStatus::Error);
-    let (stage, failed) = stages
-        .find_map(|stage| Some((stage, stage.steps.iter().find(in_error)?)))
+    // Only the latest run of a step counts: an earlier one was left behind when its stage was reached again. And what led to an
+    // ending is over: the path to it is all that can be brought back.
+    let (stage, failed) = draft
+        .state
+        .latest_steps()
+        .get(step)
+        .and_then(|latest| draft.state.step_run(latest.id))
+        .filter(|(stage, run)| run.status == StepRunStatus::Error && stage.ending == draft.state.ending)
         .ok_or_else(|| Refusal::StepNotInError { step: step.to_owned() })?;
     let (stage_run, failed) = (stage.id, failed.id);
     let discontinued: Vec<_> =
