@@ -1,12 +1,12 @@
 //! Prints how long each hostile expression takes to end, slowest last: `cargo run -p quorate-engine --example hostile`.
 #![expect(clippy::print_stdout, reason = "this is what the example is for")]
-#![expect(clippy::disallowed_methods, reason = "an example may read the clock; the engine may not")]
+#![allow(clippy::disallowed_methods, reason = "an example may read the clock; the engine may not")]
 
 use std::time::Instant;
 
 use quorate_engine::expression::{Expression, Usage};
 
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+#[expect(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/expressions/hostile.rs"]
 mod hostile;
 

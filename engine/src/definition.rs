@@ -1,14 +1,64 @@
 //! Definitions as the engine runs them: processes and flows, checked and with their expressions parsed.
 //!
 //! What people write is in `source`; `check` turns it into what is here, or into complaints with line and column.
+//! `docs/definitions.md` describes the format.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Json,
+    Json, directory,
     expression::{Expression, Type},
     state::RetryPolicy,
 };
+
+mod check;
+mod complaint;
+mod documents;
+mod duration;
+mod schema;
+mod source;
+mod suggest;
+mod yaml;
+
+pub use check::{
+    API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, DISTINCT_FROM_MAX, Everything, INPUT_FIELDS_MAX, Known,
+    MANAGER_LEVELS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, ROUTES_MAX, STAGES_MAX, STEPS_MAX,
+    SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_directory, read_flow, read_process, scope,
+};
+pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
+pub use documents::{Document, documents};
+pub use duration::DURATION_DAYS_MAX;
+pub use schema::{PATTERN_BYTES_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX, SCHEMA_PATTERNS_MAX};
+pub use yaml::{DEFINITION_DEPTH_MAX, DEFINITION_NODES_MAX, DEFINITION_REPEATED_MAX};
+
+/// How long the text of a definition is. As much as a body on the queue, so that whatever passes on a definition can
+/// carry it; the largest that people write have a tenth of it.
+pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;
+
+/// The kinds of definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A [`Process`].
+    ApprovalProcess,
+    /// A [`Flow`].
+    Flow,
+    /// A [`DirectoryDocument`].
+    Directory,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::ApprovalProcess, Self::Flow, Self::Directory];
+
+    /// The kind as it is written everywhere outside the code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApprovalProcess => "ApprovalProcess",
+            Self::Flow => "Flow",
+            Self::Directory => "Directory",
+        }
+    }
+}
 
 /// A process version, ready to run.
 #[derive(Clone, Debug)]
@@ -284,6 +334,17 @@ impl FlowType {
     }
 }
 
+/// People, as a document names them: a part of a directory or all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryDocument {
+    /// In written order.
+    pub users: Vec<directory::User>,
+    /// In written order.
+    pub groups: Vec<directory::Group>,
+    /// In written order.
+    pub queues: Vec<directory::Queue>,
+}
+
 /// A compiled JSON Schema.
 #[derive(Debug)]
 pub struct Schema {
@@ -303,10 +364,12 @@ pub struct SchemaViolation {
 const VIOLATIONS_MAX: usize = 20;
 
 impl Schema {
-    /// Compiles a schema. References to other documents are refused, and patterns run in linear time.
+    /// Compiles a schema. References to other documents and references that lead back are refused, and patterns run in
+    /// linear time.
     pub fn compile(schema: &Json) -> Result<Self, String> {
+        schema::check_bounds(schema)?;
         let validator = jsonschema::options()
-            .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(64 * 1024))
+            .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
             .build(schema)
             .map_err(|error| error.to_string())?;
         Ok(Self { validator })

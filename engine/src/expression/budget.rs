@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use super::{EvalError, EvalErrorReason, pattern};
+use super::pattern::Pattern;
+use super::{EvalError, EvalErrorReason};
 
 /// Bytes of an expression's source. Conditions are a line or two; 2 KiB holds thirty lines, and bounds all that follows.
 pub const SOURCE_BYTES_MAX: usize = 2048;
@@ -26,6 +27,9 @@ pub const STEPS_MAX: u64 = 50_000;
 /// Bytes looked at or copied for one step: 16 is the size that one element of a list counts for.
 pub const WORK_BYTES_PER_STEP: u64 = 16;
 
+/// Steps for a failure which `&&`, `||`, `all` or `exists` may set aside: its message has been made by then.
+pub const FAILURE_STEPS: u64 = 20;
+
 /// Logical bytes of one value made by an expression: twice the 256 KiB that a message body may have (DESIGN section 6),
 /// for numbers count for more here than in JSON.
 pub const VALUE_BYTES_MAX: u64 = 512 * 1024;
@@ -40,15 +44,22 @@ pub const VALUE_DEPTH_MAX: u32 = 64;
 /// Bytes of a regular expression: enough for an e-mail address or an IBAN, and parsing it stays trivial.
 pub const PATTERN_BYTES_MAX: usize = 256;
 
-/// Bytes of a compiled regular expression. Its states are visited for each character matched: this holds some
-/// 250 states, a code of fifty character classes, and refuses counted repeats of counted repeats.
-pub const PATTERN_COMPILED_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a compiled regular expression. Each of its states may be visited for each byte matched: this holds some
+/// hundred states, a code of fifty character classes, and refuses counted repeats of counted repeats.
+pub const PATTERN_COMPILED_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a compiled regular expression that is small, as those which people write are: some thirty states.
+pub const PATTERN_SMALL_BYTES_MAX: usize = 2 * 1024;
+
+/// What a byte matched against a larger pattern counts for: as many times more states as it may have.
+pub const PATTERN_LARGE_WEIGHT: u64 = (PATTERN_COMPILED_BYTES_MAX / PATTERN_SMALL_BYTES_MAX) as u64;
 
 /// Different regular expressions in one evaluation: each is compiled, which costs up to a millisecond.
 pub const PATTERNS_MAX: usize = 4;
 
-/// Bytes of text matched against regular expressions in one evaluation. A byte costs up to one visit to each state
-/// of the pattern, so a thousand steps are charged for each KiB and this is four long descriptions.
+/// Bytes of text matched against regular expressions in one evaluation, those against a large pattern counting
+/// [`PATTERN_LARGE_WEIGHT`] times: a long description, or a KiB against a large pattern. The worst patterns cost a visit
+/// to every state for every byte, a hundred times the work of a usual one, and must fit as well.
 pub const MATCHED_BYTES_MAX: u64 = 4096;
 
 /// What an evaluation has used. The same expression over the same variables always uses the same.
@@ -58,7 +69,7 @@ pub struct Usage {
     pub steps: u64,
     /// Logical bytes allocated, of at most [`ALLOCATED_BYTES_MAX`].
     pub allocated_bytes: u64,
-    /// Bytes of text matched against regular expressions, of at most [`MATCHED_BYTES_MAX`].
+    /// Weighted bytes of text matched against regular expressions, of at most [`MATCHED_BYTES_MAX`].
     pub matched_bytes: u64,
 }
 
@@ -66,7 +77,9 @@ pub struct Usage {
 #[derive(Default)]
 pub(super) struct Budget {
     usage: Usage,
-    patterns: BTreeMap<Arc<str>, Regex>,
+    patterns: BTreeMap<Arc<str>, Pattern>,
+    /// Patterns that were compiled, or turned out to be bad.
+    patterns_tried: usize,
 }
 
 impl Budget {
@@ -82,6 +95,11 @@ impl Budget {
     /// Charges for looking at, or copying, so many bytes.
     pub(super) fn work(&mut self, bytes: u64) -> Result<(), EvalError> {
         self.steps(bytes / WORK_BYTES_PER_STEP)
+    }
+
+    /// Charges for a failure that is set aside.
+    pub(super) fn failure(&mut self) -> Result<(), EvalError> {
+        self.steps(FAILURE_STEPS)
     }
 
     /// Charges for a part of a value that is still growing: its final size is checked by [`Budget::allocate`] or
@@ -102,21 +120,30 @@ impl Budget {
 
     /// Charges for matching a text, and hands out the compiled pattern, which is compiled once an evaluation.
     pub(super) fn pattern(&mut self, pattern: &Arc<str>, text_bytes: u64) -> Result<Regex, EvalError> {
-        let matched_bytes = self.usage.matched_bytes.saturating_add(text_bytes);
+        let compiled = match self.patterns.get(pattern) {
+            Some(compiled) => compiled.clone(),
+            None => self.compile(pattern)?,
+        };
+        let weight = if compiled.is_large { PATTERN_LARGE_WEIGHT } else { 1 };
+        let weighted_bytes = text_bytes.saturating_mul(weight);
+        let matched_bytes = self.usage.matched_bytes.saturating_add(weighted_bytes);
         if matched_bytes > MATCHED_BYTES_MAX {
             return Err(exceeded(format!(
-                "it would match more than {MATCHED_BYTES_MAX} bytes of text against regular expressions"
+                "it would match more than {} bytes of text against regular expressions as large as this",
+                MATCHED_BYTES_MAX / weight
             )));
         }
         self.usage.matched_bytes = matched_bytes;
-        self.steps(text_bytes)?;
-        if let Some(compiled) = self.patterns.get(pattern) {
-            return Ok(compiled.clone());
-        }
-        if self.patterns.len() == PATTERNS_MAX {
+        self.steps(weighted_bytes)?;
+        Ok(compiled.regex)
+    }
+
+    fn compile(&mut self, pattern: &Arc<str>) -> Result<Pattern, EvalError> {
+        if self.patterns_tried == PATTERNS_MAX {
             return Err(exceeded(format!("it uses more than {PATTERNS_MAX} different regular expressions")));
         }
-        let compiled = pattern::compile(pattern)?;
+        self.patterns_tried += 1;
+        let compiled = Pattern::compile(pattern)?;
         self.patterns.insert(Arc::clone(pattern), compiled.clone());
         Ok(compiled)
     }

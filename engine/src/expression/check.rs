@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::functions::{Function, check_call};
 use super::node::{Loop, LoopKind, Node, NodeKind, Operator};
+use super::pattern::Pattern;
 use super::static_type::Type;
 use super::value::Value;
-use super::{ExpressionError, Scope, pattern};
+use super::{ExpressionError, Scope};
 
 /// The type of the tree's result.
 pub(super) fn check(root: &Node, scope: &Scope) -> Result<Type, ExpressionError> {
@@ -135,7 +136,7 @@ impl Check<'_> {
         if let (Function::Matches, [_, Node { kind: NodeKind::Literal(Value::String(regex)), offset }]) =
             (function, arguments)
         {
-            pattern::compile(regex).map_err(|error| ExpressionError::new(error.message, Some(*offset)))?;
+            Pattern::compile(regex).map_err(|error| ExpressionError::new(error.message, Some(*offset)))?;
         }
         check_call(function, &types).map_err(|message| refused(message, node))
     }

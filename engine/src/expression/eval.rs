@@ -97,7 +97,8 @@ impl Evaluation<'_> {
         match left {
             Ok(value) if value == deciding => return Ok(Value::Bool(deciding)),
             Err(error) if error.reason == EvalErrorReason::BudgetExceeded => return Err(error),
-            _ => {}
+            Err(_) => self.budget.failure()?,
+            Ok(_) => {}
         }
         match (left, self.eval_bool(right, operator)) {
             (_, Err(error)) if error.reason == EvalErrorReason::BudgetExceeded => Err(error),
@@ -200,7 +201,7 @@ impl Evaluation<'_> {
                         format!("a key is a string, an int or a bool, not {}", index.type_name()),
                     )
                 })?;
-                map.get(&key).cloned().ok_or_else(|| no_such_field(&key))
+                map.get(&key).cloned().ok_or_else(|| no_such_field(&key.to_string()))
             }
             _ => Err(EvalError::new(
                 EvalErrorReason::NoSuchOverload,
@@ -233,7 +234,8 @@ impl Evaluation<'_> {
             growing.add(&key_value, &mut self.budget)?;
             growing.add(&value, &mut self.budget)?;
             if values.contains_key(&map_key) {
-                let message = format!("the key `{map_key}` is given twice");
+                let key_name = functions::shown(&map_key.to_string());
+                let message = format!("the key `{key_name}` is given twice");
                 return Err(EvalError::new(EvalErrorReason::DuplicateKey, message).at(key.offset));
             }
             values.insert(map_key, value);
@@ -296,6 +298,7 @@ impl Evaluation<'_> {
                 Ok(_) => {}
                 Err(error) if error.reason == EvalErrorReason::BudgetExceeded => return Err(error),
                 Err(error) => {
+                    self.budget.failure()?;
                     first_error.get_or_insert(error);
                 }
             }
@@ -409,8 +412,11 @@ fn not_bool(operator: &str, found: &Value) -> EvalError {
     EvalError::new(EvalErrorReason::NoSuchOverload, format!("`{operator}` takes a bool, not {}", found.type_name()))
 }
 
-fn no_such_field(field: impl std::fmt::Display) -> EvalError {
-    EvalError::new(EvalErrorReason::NoSuchField, format!("no such field `{field}`; guard it with has()"))
+fn no_such_field(field: &str) -> EvalError {
+    EvalError::new(
+        EvalErrorReason::NoSuchField,
+        format!("no such field `{}`; guard it with has()", functions::shown(field)),
+    )
 }
 
 fn not_an_object(found: &Value, field: &str) -> EvalError {

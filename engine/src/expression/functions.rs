@@ -204,8 +204,15 @@ fn check_element(name: &str, element: &Type) -> Result<Type, String> {
     }
 }
 
-/// Calls a function.
+/// Calls a function. Texts are charged for before anything reads them, those that are searched for included.
 pub(super) fn call(function: Function, arguments: &[Value], budget: &mut Budget) -> Result<Value, EvalError> {
+    for (position, argument) in arguments.iter().enumerate() {
+        // Of a text whose start or end is asked for, only as much is read as there is of the other.
+        let is_read = position > 0 || !matches!(function, Function::StartsWith | Function::EndsWith);
+        if is_read && let Value::String(_) | Value::Bytes(_) = argument {
+            budget.work(argument.logical_bytes())?;
+        }
+    }
     match (function, arguments) {
         (Function::Dyn, [value])
         | (Function::Int, [value @ Value::Int(_)])
@@ -214,10 +221,7 @@ pub(super) fn call(function: Function, arguments: &[Value], budget: &mut Budget)
         | (Function::Bool, [value @ Value::Bool(_)])
         | (Function::Timestamp, [value @ Value::Timestamp(_)])
         | (Function::Duration, [value @ Value::Duration(_)]) => Ok(value.clone()),
-        (Function::Size, [Value::String(text)]) => {
-            budget.work(text.len() as u64)?;
-            eval::int(text.chars().count())
-        }
+        (Function::Size, [Value::String(text)]) => eval::int(text.chars().count()),
         (Function::Size, [Value::Bytes(bytes)]) => eval::int(bytes.len()),
         (Function::Size, [Value::List(list)]) => eval::int(list.len()),
         (Function::Size, [Value::Map(map)]) => eval::int(map.len()),
@@ -242,17 +246,29 @@ pub(super) fn call(function: Function, arguments: &[Value], budget: &mut Budget)
     }
 }
 
-/// The error for arguments that a function does not take.
+/// The error for arguments that a function does not take. Made once an element in the worst case, so that it is kept
+/// short; the checker says which forms there are.
 pub(super) fn no_such_overload(function: Function, arguments: &[Value]) -> EvalError {
-    EvalError::new(EvalErrorReason::NoSuchOverload, refusal(function, arguments.iter().map(Value::type_name)))
+    let types: Vec<&str> = arguments.iter().map(Value::type_name).collect();
+    EvalError::new(
+        EvalErrorReason::NoSuchOverload,
+        format!("`{}` does not take ({}); convert them first", name_of(function), types.join(", ")),
+    )
 }
 
 /// The error for a text that cannot be read as what it should be.
 pub(super) fn bad_conversion(text: &str, what: &str) -> EvalError {
-    /// Characters of the text in the message: a number or an instant is shorter.
-    const SHOWN_MAX: usize = 40;
-    let shown: String = text.chars().take(SHOWN_MAX).collect();
-    EvalError::new(EvalErrorReason::BadConversion, format!("`{shown}` is not {what}"))
+    EvalError::new(EvalErrorReason::BadConversion, format!("`{}` is not {what}", shown(text)))
+}
+
+/// As much of a text as is shown in a message: names, numbers and instants are shorter.
+pub(super) fn shown(text: &str) -> String {
+    const SHOWN_CHARACTERS_MAX: usize = 40;
+    let mut shown: String = text.chars().take(SHOWN_CHARACTERS_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn to_int(value: &Value) -> Result<Value, EvalError> {
@@ -285,7 +301,6 @@ fn to_string(value: &Value, budget: &mut Budget) -> Result<Value, EvalError> {
         Value::Double(_) => budget.allocate(VALUE_BYTES + NUMBER_BYTES_MAX)?,
         _ => budget.allocate(2 * VALUE_BYTES)?,
     }
-    budget.work(value.logical_bytes())?;
     Ok(match value {
         Value::Bool(value) => value.to_string().into(),
         Value::Int(number) => number.to_string().into(),
@@ -318,7 +333,7 @@ fn extreme(
         }
     }
     best.cloned().ok_or_else(|| {
-        let name = signatures_of(function).next().map_or("", |signature| signature.name);
+        let name = name_of(function);
         EvalError::new(EvalErrorReason::IndexOutOfRange, format!("`{name}` of an empty list; check its size() first"))
     })
 }
@@ -353,8 +368,12 @@ fn signatures_of(function: Function) -> impl Iterator<Item = &'static Signature>
     SIGNATURES.iter().filter(move |signature| signature.function == function)
 }
 
+fn name_of(function: Function) -> &'static str {
+    signatures_of(function).next().map_or("", |signature| signature.name)
+}
+
 fn refusal(function: Function, found: impl Iterator<Item = impl fmt::Display>) -> String {
-    let name = signatures_of(function).next().map_or("", |signature| signature.name);
+    let name = name_of(function);
     let found: Vec<String> = found.map(|ty| ty.to_string()).collect();
     format!("`{name}` does not take ({}); it is written {}", found.join(", "), forms(signatures_of(function)))
 }

@@ -15,7 +15,8 @@ pub(super) fn scan(source: &str) -> Result<(), ExpressionError> {
         ));
     }
     let mut lexer = Lexer::new(source);
-    let mut levels = vec![Level::new(None)];
+    let mut levels = vec![Level::new(None, false)];
+    let mut follows_operand = false;
     loop {
         let token = lexer.lex();
         match token.kind {
@@ -25,7 +26,7 @@ pub(super) fn scan(source: &str) -> Result<(), ExpressionError> {
                 return Err(ExpressionError::new(message.to_owned(), Some(token.start)));
             }
             TokenKind::TokLeftParen | TokenKind::TokLeftBracket | TokenKind::TokLeftBrace => {
-                levels.push(Level::new(Some(token)));
+                levels.push(Level::new(Some(token), follows_operand));
                 if levels.len() > SYNTAX_DEPTH_MAX {
                     return Err(too_deep(token));
                 }
@@ -38,6 +39,9 @@ pub(super) fn scan(source: &str) -> Result<(), ExpressionError> {
                     level.take(kind);
                 }
             }
+        }
+        if !matches!(token.kind, TokenKind::TokWhitespace | TokenKind::TokComment) {
+            follows_operand = ends_operand(token.kind);
         }
         if levels.last().is_some_and(|level| level.depth() > SYNTAX_DEPTH_MAX) {
             return Err(too_deep(token));
@@ -62,7 +66,8 @@ fn close(source: &str, levels: &mut Vec<Level>, token: Token) -> Result<(), Expr
     match (closed, levels.last_mut()) {
         (Some(closed), Some(parent)) if opening == Some(expected) => {
             parent.child = parent.child.max(closed.depth());
-            parent.links += 1;
+            // A call or an index wraps what stands before it.
+            parent.links += usize::from(closed.follows_operand);
             Ok(())
         }
         _ => Err(ExpressionError::new(
@@ -70,6 +75,19 @@ fn close(source: &str, levels: &mut Vec<Level>, token: Token) -> Result<(), Expr
             Some(token.start),
         )),
     }
+}
+
+fn ends_operand(kind: TokenKind) -> bool {
+    matches!(
+        kind,
+        TokenKind::TokIdent
+            | TokenKind::TokReservedWord
+            | TokenKind::TokRightParen
+            | TokenKind::TokRightBracket
+            | TokenKind::TokRightBrace
+            | TokenKind::TokString
+            | TokenKind::TokBytes
+    )
 }
 
 fn too_deep(token: Token) -> ExpressionError {
@@ -85,6 +103,8 @@ fn too_deep(token: Token) -> ExpressionError {
 /// What is known about the tree between two brackets. Each part may only overestimate its depth.
 struct Level {
     opening: Option<Token>,
+    /// Whether the opening bracket stands after an operand, as that of a call or an index does.
+    follows_operand: bool,
     /// The deepest finished element of a list of elements.
     elements: usize,
     /// The deepest finished operand of the current element.
@@ -100,8 +120,8 @@ struct Level {
 }
 
 impl Level {
-    fn new(opening: Option<Token>) -> Self {
-        Self { opening, elements: 0, operands: 0, child: 0, links: 0, conditionals: 0, logical: 0 }
+    fn new(opening: Option<Token>, follows_operand: bool) -> Self {
+        Self { opening, follows_operand, elements: 0, operands: 0, child: 0, links: 0, conditionals: 0, logical: 0 }
     }
 
     fn take(&mut self, kind: TokenKind) {

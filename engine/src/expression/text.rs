@@ -14,7 +14,6 @@ pub(super) fn call(
     arguments: &[Value],
     budget: &mut Budget,
 ) -> Result<Value, EvalError> {
-    budget.work(text.len() as u64)?;
     match (function, arguments) {
         (Function::Contains, [Value::String(part)]) => Ok(Value::Bool(text.contains(part.as_ref()))),
         (Function::StartsWith, [Value::String(part)]) => Ok(Value::Bool(text.starts_with(part.as_ref()))),

@@ -1,5 +1,5 @@
 //! Expressions written to hold up a server, with the failure that each must end in. They read `s`, a text of a thousand
-//! characters, and `record`, which is as large as a body may be.
+//! characters, `noise`, which is one without a pattern, and `record`, which is as large as a body may be.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -25,14 +25,15 @@ pub(crate) fn hostile() -> Vec<Hostile> {
     let nested =
         |macro_call: &str| (0..7).fold("1".to_owned(), |inner, _| format!("{digits}.{macro_call}(x, {inner})"));
     add("seven nested maps over ten", nested("map"), "BUDGET_EXCEEDED");
-    add("seven nested filters over ten", nested("filter").replace(", 1)", ", true)"), "NO_SUCH_OVERLOAD");
+    let filters = (0..7).fold("true".to_owned(), |inner, _| format!("{digits}.filter(x, {inner}).size() > 0"));
+    add("seven nested filters over ten", filters, "BUDGET_EXCEEDED");
     let all_nested = (0..7).fold("true".to_owned(), |inner, _| format!("{digits}.all(x, {inner})"));
     add("seven nested quantifiers over ten", all_nested, "BUDGET_EXCEEDED");
-    let joined = vec!["v"; 10].join(" + ");
+    let joined = ["v"; 10].join(" + ");
     let doubling = (0..8).fold("'0123456789'".to_owned(), |inner, _| format!("[{inner}].map(v, {joined})[0]"));
     add("a text joined to itself, eight deep", doubling, "BUDGET_EXCEEDED");
-    let shared = (0..20).fold("s".to_owned(), |inner, _| format!("[{inner}].map(v, [v, v])[0]"));
-    add("a list of itself twice, twenty deep", shared, "BUDGET_EXCEEDED");
+    let shared = (0..12).fold("s".to_owned(), |inner, _| format!("[{inner}].map(v, [v, v])[0]"));
+    add("a list of itself twice, twelve deep", shared, "BUDGET_EXCEEDED");
     let wide =
         (0..8).fold("s".to_owned(), |inner, _| format!("[{inner}].map(v, {{'a': v, 'b': v, 'c': v, 'd': v}})[0]"));
     add("a map of itself four times, eight deep", wide, "BUDGET_EXCEEDED");
@@ -57,11 +58,26 @@ pub(crate) fn hostile() -> Vec<Hostile> {
         "BUDGET_EXCEEDED",
     );
 
+    let in_loop = |condition: &str| format!("record.lines.all(l, {condition})");
+    let exists = |condition: &str| format!("record.lines.exists(l, {condition})");
+    add("a long text searched for in a short one", in_loop("'a'.indexOf(record.text) < 0"), "BUDGET_EXCEEDED");
+    add("a long text read as a number", exists("double(record.text) > 0.0"), "BUDGET_EXCEEDED");
+    add("failures that are set aside", exists("l.trim()"), "BUDGET_EXCEEDED");
+    add("failures of conversions", exists("timestamp(string(l)) > 1 || int('x') == 1"), "BUDGET_EXCEEDED");
+    add("failures with long names", exists("record[record.text]"), "BUDGET_EXCEEDED");
+    add("bad patterns", exists("s.matches('[')"), "BUDGET_EXCEEDED");
+
     add("a repeat of a repeat", "s.matches('(a{1,200}){1,200}$')".to_owned(), "BUDGET_EXCEEDED");
-    add("patterns as large as may be", patterns_of(4, "([a-f]{1,9}[^xyz]?){1,5}"), "BUDGET_EXCEEDED");
+    add("patterns as large as may be", patterns_of(4, "([a-f]{1,9}[^xyz]?){1,2}"), "BUDGET_EXCEEDED");
+    add("patterns whose states are all alive", patterns_of(4, "(a?){60}"), "BUDGET_EXCEEDED");
+    add("patterns of nested stars", patterns_of(4, "(((a*)*b?)*c?)*(a?){40}"), "BUDGET_EXCEEDED");
+    let noisy = |count: u32| format!("{digits}.all(x, !noise.matches('[ab]*a[ab]{{{count}}}c'))");
+    add("a small pattern with new states at each character", noisy(20), "BUDGET_EXCEEDED");
+    add("a large pattern with new states at each character", noisy(80), "BUDGET_EXCEEDED");
+    add("an anchored one", noisy(60).replace("'[", "'^["), "BUDGET_EXCEEDED");
     add(
         "a pattern matched in a loop",
-        format!("{digits}.all(x, !s.matches('(a|aa|a[ab]){{1,40}}c$'))"),
+        format!("{digits}.all(x, !s.matches('(a|aa|a[ab]){{1,8}}c$'))"),
         "BUDGET_EXCEEDED",
     );
     add(
@@ -104,7 +120,6 @@ pub(crate) fn harmless() -> Vec<String> {
         format!("{}[]{} != []", "[".repeat(58), "]".repeat(58)),
         format!("{} > 0", vec!["1"; 60].join("+")),
         format!("{}true", "false?true:".repeat(60)),
-        format!("{}true", "!!!!-!".repeat(0)),
         format!("{}[1].exists(x, x == 1){}", "[1].exists(x, ".repeat(16), ")".repeat(16)),
         large,
     ]
@@ -119,6 +134,12 @@ pub(crate) fn variables() -> Variables {
     };
     let mut variables = Variables::new();
     variables.set("s", Value::String(Arc::from("a".repeat(1000))));
+    // A generator with a fixed seed: texts without a pattern make a matcher build new states at each character.
+    let noise = (0..1024_u32).scan(1_u32, |state, _| {
+        *state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+        Some(if *state & 0x1_0000 == 0 { 'a' } else { 'b' })
+    });
+    variables.set("noise", Value::String(noise.collect::<String>().into()));
     variables.set("record", record());
     variables.set("same", record());
     variables

@@ -1,0 +1,330 @@
+//! Definitions as people write them.
+//!
+//! Every field that exists is here, and no other is accepted. Words (`execution: sync`) and durations are kept as texts:
+//! `check` reads them, so that it can complain of all of them at once.
+
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, value::MapAccessDeserializer},
+};
+use serde_saphyr::Spanned;
+
+use crate::Json;
+
+/// A text that a complaint may point at.
+pub(super) type Text = Spanned<String>;
+
+/// What every definition begins with. Other fields are left to the kind's own type.
+#[derive(Deserialize)]
+pub(super) struct Header {
+    #[serde(rename = "apiVersion")]
+    pub(super) api_version: Text,
+    pub(super) kind: Text,
+}
+
+/// `kind: ApprovalProcess`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Process {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    pub(super) name: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) title: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) summary: Option<Text>,
+    pub(super) record: Record,
+    pub(super) stages: Spanned<Vec<Spanned<Stage>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) on_rejection: Option<Spanned<WordOr<GoTo>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) rejection_path: Option<Steps>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) recall_path: Option<Steps>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) cancel_path: Option<Steps>,
+    #[serde(default)]
+    pub(super) allow_no_approvals: bool,
+}
+
+/// What a process takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    #[serde(rename = "type")]
+    pub(super) record_type: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) schema: Option<Spanned<Json>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stage {
+    pub(super) name: Text,
+    pub(super) steps: Steps,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) complete: Option<Condition>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) on_error: Option<Text>,
+    #[serde(default)]
+    pub(super) fault_path: bool,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) next: Option<Spanned<Vec<Spanned<Rule>>>>,
+}
+
+pub(super) type Steps = Spanned<Vec<Spanned<Step>>>;
+
+/// `{ when: expression }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Condition {
+    pub(super) when: Text,
+}
+
+/// A rule of `next`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) when: Option<Text>,
+    pub(super) to: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) outcome: Option<Text>,
+}
+
+/// `{ to: stage }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GoTo {
+    pub(super) to: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub(super) name: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) start: Option<Spanned<Start>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) approval: Option<Spanned<Approval>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) background: Option<Spanned<Background>>,
+}
+
+/// When a step starts: one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Start {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) after: Option<Spanned<Vec<Text>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) when: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Approval {
+    pub(super) assign: Spanned<Vec<Spanned<Assign>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) decision: Option<Spanned<WordOr<Decision>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) complete: Option<Condition>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) on_no_approvers: Option<Spanned<WordOr<Fallback>>>,
+    #[serde(default)]
+    pub(super) distinct_from: Vec<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) screen: Option<Text>,
+}
+
+/// Whom to ask: one of the first four.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Assign {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) user: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) group: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) queue: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) manager_of: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) levels: Option<Spanned<u32>>,
+}
+
+/// A decision rule that is more than a word: one of the first three.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Decision {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) all: Option<Spanned<bool>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) at_least: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) percent: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) reject: Option<Spanned<WordOr<AtLeast>>>,
+}
+
+/// `{ at_least: n }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AtLeast {
+    pub(super) at_least: Spanned<u32>,
+}
+
+/// `{ fallback: [whom, …] }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fallback {
+    pub(super) fallback: Spanned<Vec<Spanned<Assign>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Background {
+    pub(super) flow: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) execution: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) sync_timeout: Option<Text>,
+    #[serde(default)]
+    pub(super) input: BTreeMap<String, Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) timeout: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) total_timeout: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) heartbeat: Option<Text>,
+    #[serde(default)]
+    pub(super) retry: Retry,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retry {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) max_attempts: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) initial_interval: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) backoff: Option<Spanned<f64>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) max_interval: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) jitter: Option<Spanned<f64>>,
+    #[serde(default)]
+    pub(super) non_retryable: Vec<Text>,
+}
+
+/// `kind: Flow`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Flow {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    pub(super) name: Text,
+    #[serde(rename = "type")]
+    pub(super) flow_type: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) input: Option<Spanned<Json>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) output: Option<Spanned<Json>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) task_queue: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) waits: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) code: Option<Code>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) workflow: Option<Spanned<IgnoredAny>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) screens: Option<Spanned<Vec<IgnoredAny>>>,
+}
+
+/// `{}`: a worker program serves the flow by its name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Code {}
+
+/// `kind: Directory`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Directory {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    #[serde(default)]
+    pub(super) users: Vec<User>,
+    #[serde(default)]
+    pub(super) groups: Vec<Members>,
+    #[serde(default)]
+    pub(super) queues: Vec<Members>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    pub(super) name: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) active: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) manager: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) email: Option<Text>,
+}
+
+/// A group or a queue.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Members {
+    pub(super) name: Text,
+    #[serde(default)]
+    pub(super) members: Vec<Text>,
+    #[serde(default)]
+    pub(super) groups: Vec<Text>,
+}
+
+/// A field that may be left out, but not left empty: `when:` with nothing after it is a condition that was forgotten, and
+/// must not be read as none.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A word, or an object that says more.
+pub(super) enum WordOr<T> {
+    Word(String),
+    Object(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for WordOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordOrVisitor(PhantomData))
+    }
+}
+
+struct WordOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for WordOrVisitor<T> {
+    type Value = WordOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word or an object")
+    }
+
+    fn visit_str<E>(self, word: &str) -> Result<Self::Value, E> {
+        Ok(WordOr::Word(word.to_owned()))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(WordOr::Object)
+    }
+}
