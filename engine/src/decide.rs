@@ -24,7 +24,7 @@ use crate::{
     id::{StepRunId, UserName, WorkItemId},
     refusal::Refusal,
     state::{Decision, Ending, Record, StepRun, Submission, Verdict, WorkItem},
-    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    status::{StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
 use draft::Draft;
