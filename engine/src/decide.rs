@@ -40,8 +40,8 @@ pub const EVENTS_MAX: u64 = 10_000;
 pub const ROUNDS_MAX: u32 = 100;
 
 /// How often one stage may be reached, by routing or as a fault path, before the submission is taken for one that never ends:
-/// as often as rounds may lead to it, and the first time.
-pub const VISITS_MAX: usize = 1 + ROUNDS_MAX as usize;
+/// once in each round.
+pub const VISITS_MAX: usize = ROUNDS_MAX as usize;
 
 /// What follows from a command.
 #[derive(Clone, Debug)]

@@ -11,6 +11,8 @@ mod invariants;
 mod play;
 #[path = "support/script.rs"]
 mod script;
+#[path = "support/votes.rs"]
+mod votes;
 #[path = "support/world.rs"]
 mod world;
 
@@ -58,4 +60,11 @@ fn every_scenario_goes_as_it_is_written() {
     }
     assert!(complaints.is_empty(), "{} of {played} scenarios:\n{}", complaints.len(), complaints.join("\n"));
     assert!(played > 0, "no scenario was found");
+}
+
+#[test]
+fn every_row_of_the_decision_rules_is_as_it_is_written() {
+    let (rows, complaints) = votes::check_table("decision_rules.txt", include_str!("scenarios/decision_rules.txt"));
+    assert!(complaints.is_empty(), "{} of {rows} rows:\n{}", complaints.len(), complaints.join("\n"));
+    assert!(rows > 0, "no row was found");
 }

@@ -97,6 +97,11 @@ impl Draft<'_, '_> {
                 }
             }
         }
+        // Nobody is left out in silence: whoever is not asked would not be counted either.
+        if resolution.found.len() > ASKED_MAX {
+            let message = format!("{} would be asked: at most {ASKED_MAX} can be", resolution.found.len());
+            return Err(Failure { reason: FailureReason::NoApprovers, message });
+        }
         Ok(resolution)
     }
 
@@ -245,7 +250,7 @@ pub(super) fn approval_outputs(run: &StepRun, settled: Option<Verdict>) -> Json 
 }
 
 fn add(resolution: &mut Resolution, assignee: Assignee, reason: String) {
-    if resolution.found.iter().all(|(found, _)| *found != assignee) && resolution.found.len() < ASKED_MAX {
+    if resolution.found.iter().all(|(found, _)| *found != assignee) {
         resolution.found.push((assignee, reason));
     }
 }

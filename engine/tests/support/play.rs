@@ -9,7 +9,7 @@ use quorate_engine::{
     context::Flows,
     decide::{may_decide, record_digest},
     definition::{Process, StepKind, read_directory, read_flow},
-    directory::Directory,
+    directory::{Directory, User},
     id::{JobId, UserName, WorkItemId},
     state::{StepRun, Submission, Verdict, VersionRef},
 };
@@ -29,8 +29,7 @@ pub(crate) fn play(script: &Script, scenario: &Scenario, people: &str) -> Result
         let complain = |message: String| at(turn.line, message);
         let Some(command) = command(turn, &mut world).map_err(complain)? else { continue };
         let answer = world.run(&command);
-        for complaint in expectation::check(&turn.expectations, &answer, &world) {
-            let (line, message) = complaint;
+        if let Some((line, message)) = expectation::check(&turn.expectations, &answer, &world) {
             return Err(at(line, format!("{message}\n{}", expectation::describe(&world))));
         }
         if let (Err(refusal), true) = (&answer, turn.expectations.is_empty()) {
@@ -79,16 +78,10 @@ fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<Flows, St
 /// The command of a turn; none for what happens around the submission.
 fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
     let words: Vec<&str> = turn.command.iter().map(Token::text).collect();
+    if surroundings_change(&words, world)? {
+        return if turn.expectations.is_empty() { Ok(None) } else { Err("nothing is decided here".into()) };
+    }
     let command = match words[..] {
-        ["wait", duration] => {
-            world.advance(span(duration)?);
-            return if turn.expectations.is_empty() { Ok(None) } else { Err("nothing is expected of a wait".into()) };
-        }
-        [who, "becomes", how @ ("active" | "inactive")] => {
-            let user = world.directory.users.get_mut(who).ok_or_else(|| format!("there is no user `{who}`"))?;
-            user.active = how == "active";
-            return Ok(None);
-        }
         ["submit", "by", who, data] => submit(who, None, data)?,
         ["submit", "by", who, "for", other, data] => submit(who, Some(other), data)?,
         ["wake"] => Command::Wake,
@@ -109,6 +102,28 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
         [] => return Err("a command is missing".into()),
     };
     Ok(Some(command))
+}
+
+/// What happens around the submission. Answers whether it was that.
+fn surroundings_change(words: &[&str], world: &mut World) -> Result<bool, String> {
+    match words {
+        ["wait", duration] => world.advance(span(duration)?),
+        [who, "becomes", how @ ("active" | "inactive")] => {
+            let user = world.directory.users.get_mut(*who).ok_or_else(|| format!("there is no user `{who}`"))?;
+            user.active = *how == "active";
+        }
+        ["group", name, "grows", "by", count] => {
+            let count: u32 = count.parse().map_err(|_| format!("`{count}` is no number"))?;
+            let group = world.directory.groups.get_mut(*name).ok_or_else(|| format!("there is no group `{name}`"))?;
+            for number in 1..=count {
+                let name = format!("member-{number}");
+                group.members.insert(name.clone());
+                world.directory.users.insert(name.clone(), User { name, active: true, manager: None, email: None });
+            }
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn submit(who: &str, on_behalf_of: Option<&str>, data: &str) -> Result<Command, String> {
@@ -143,7 +158,7 @@ fn decide(world: &World, who: &str, verdict: Verdict, item: &str, how: &[&str]) 
             decide.comment = "x".repeat(length.parse().map_err(|_| format!("`{length}` is no number"))?);
         }
         ["saying", comment] => decide.comment = (*comment).to_owned(),
-        ["of", "another", "record"] => decide.record_digest = record_digest(&serde_json::json!({})),
+        ["of", "another", "record"] => decide.record_digest = record_digest(&serde_json::json!({ "another": true })),
         how => return Err(format!("nobody decides {how:?}")),
     }
     Ok(Command::Decide(decide))
