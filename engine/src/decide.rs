@@ -145,7 +145,7 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
         record_digest: decide.record_digest.clone(),
     };
     draft.emit(EventKind::WorkItemDecided { work_item: decide.work_item, decision });
-    draft.progress();
+    draft.progress_from_decision();
     Ok(())
 }
 

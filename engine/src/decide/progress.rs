@@ -38,6 +38,16 @@ impl Draft<'_, '_> {
         }
     }
 
+    /// Completes what a decision has settled, before anything else is looked at: whoever was told that their decision is
+    /// accepted must not find that the stage had ended without it, as an exit condition that reads `now` would have it. It is
+    /// with a decision as with a flow's result, which completes its step as it is stored (DESIGN 2.2, 1).
+    pub(super) fn progress_from_decision(&mut self) {
+        if let Some((_, steps)) = self.current() {
+            self.complete_steps(steps);
+        }
+        self.progress();
+    }
+
     fn pass(&mut self) -> Pass {
         if self.state.status != SubmissionStatus::InProgress {
             return Pass::Settled;
@@ -270,6 +280,10 @@ impl Draft<'_, '_> {
             self.exceed_rounds(format!("routing went back more than {ROUNDS_MAX} times"));
             return;
         }
+        if back && self.state.version >= EVENTS_MAX {
+            self.exceed_rounds(format!("the submission's history is full: it has {EVENTS_MAX} events"));
+            return;
+        }
         self.start_stage_in_round(index, round);
     }
 
@@ -291,8 +305,6 @@ impl Draft<'_, '_> {
         let visits = self.state.stage_runs.iter().filter(|run| run.ending.is_none() && run.name == stage.name).count();
         if visits >= VISITS_MAX {
             self.exceed_rounds(format!("stage `{}` was reached more than {VISITS_MAX} times", stage.name));
-        } else if self.state.version >= EVENTS_MAX {
-            self.exceed_rounds(format!("the submission's history is full: it has {EVENTS_MAX} events"));
         } else {
             self.begin_stage(&stage.name, None, round, &stage.steps);
         }
