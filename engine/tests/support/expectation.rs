@@ -79,7 +79,7 @@ fn check_one(
             }
         }
         ["outputs", step, outputs] => {
-            let is = step_run(state, step)?.outputs.as_ref().map(|outputs| outputs.to_string());
+            let is = step_run(state, step)?.outputs.as_ref().map(ToString::to_string);
             equal("the outputs", &is.unwrap_or_default(), &json(outputs)?.to_string())
         }
         ["item", step, assignee, status, rest @ ..] => {
@@ -97,7 +97,7 @@ fn check_one(
         }
         ["waits", "for", "nothing"] => equal("the wait", &format!("{:?}", state.sync_wait()), "None"),
         ["waits", duration] => {
-            let wait = state.sync_wait().map(|wait| i128::from(wait));
+            let wait = state.sync_wait().map(i128::from);
             equal("the wait", &format!("{wait:?}"), &format!("{:?}", Some(span(duration)?.as_millis())))
         }
         ["nothing", "happens"] => equal("what happens", &events(answer, state).join(", "), ""),

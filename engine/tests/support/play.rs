@@ -157,7 +157,7 @@ fn decide(world: &World, who: &str, verdict: Verdict, item: &str, how: &[&str]) 
         ["with", "a", "comment", "of", length, "bytes"] => {
             decide.comment = "x".repeat(length.parse().map_err(|_| format!("`{length}` is no number"))?);
         }
-        ["saying", comment] => decide.comment = (*comment).to_owned(),
+        ["saying", comment] => (*comment).clone_into(&mut decide.comment),
         ["of", "another", "record"] => decide.record_digest = record_digest(&serde_json::json!({ "another": true })),
         how => return Err(format!("nobody decides {how:?}")),
     }

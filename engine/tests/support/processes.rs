@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
 };
 
@@ -66,9 +67,9 @@ pub(crate) fn flows() -> Flows {
     }
 }
 
-/// A process of up to four stages of up to three steps each, and paths to its endings.
-pub(crate) fn process() -> impl Strategy<Value = Process> {
-    (1..=4_usize).prop_flat_map(|count| {
+/// A process of so many stages of up to three steps each, and paths to its endings.
+pub(crate) fn process(stages: RangeInclusive<usize>) -> impl Strategy<Value = Process> {
+    stages.prop_flat_map(|count| {
         let stages: Vec<_> = (0..count).map(|index| stage(index, count)).collect();
         let on_rejection = prop_oneof![
             3 => Just(OnRejection::End),
