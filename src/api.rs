@@ -41,7 +41,7 @@ const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How many calls of one connection are carried out at once.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 
-/// How long a call may take, streams aside, before its connection is told to give up: longer than any sync_timeout.
+/// How often a silent connection is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What all services share.

@@ -40,7 +40,7 @@ const TASK_QUEUES_MAX: usize = 100;
 
 /// After which time a streamed job is acknowledged although it has not been reported: it lives by heartbeats and timeouts from
 /// then on, since a broker closes channels that hold a delivery too long (DESIGN 6).
-const HELD_MAX: Duration = Duration::from_secs(300);
+const HELD_MAX: Duration = Duration::from_mins(5);
 
 /// How often streams look for such jobs.
 const HELD_LOOK_INTERVAL: Duration = Duration::from_secs(15);
