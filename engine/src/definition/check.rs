@@ -27,7 +27,7 @@ mod step;
 
 pub use approval::{ASSIGN_RULES_MAX, DISTINCT_FROM_MAX, MANAGER_LEVELS_MAX};
 pub use background::{ATTEMPTS_MAX, BACKOFF_MAX, INPUT_FIELDS_MAX, NON_RETRYABLE_MAX, SYNC_TIMEOUT_MS_MAX};
-pub use expressions::scope;
+pub use expressions::{scope, summary_scope};
 pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};
 pub use routing::ROUTES_MAX;
 

@@ -1,8 +1,16 @@
 //! Definitions that are meant to do harm, which end quickly with an error.
 
-use std::fmt::Write as _;
+#![allow(
+    clippy::disallowed_types,
+    reason = "what is claimed here is that reading ends soon, which takes a clock to see"
+)]
 
-use super::{DEFINITION_BYTES_MAX, Duration, Everything, Instant, PROCESS, completed, lines, read_process};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use super::{DEFINITION_BYTES_MAX, Everything, PROCESS, completed, lines, read_process};
 
 /// Generous for a machine that does other things and for a build without optimisation; what is guarded against takes
 /// minutes, gigabytes, or all of the stack.

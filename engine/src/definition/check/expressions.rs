@@ -15,6 +15,16 @@ pub fn scope<'a>(
     stages: impl IntoIterator<Item = &'a str>,
     steps: impl IntoIterator<Item = &'a str>,
 ) -> Scope {
+    let step = Type::closed_object([("status", Type::String), ("outputs", Type::Dyn), ("decision", Type::Dyn)]);
+    let stage = Type::closed_object([("status", Type::String)]);
+    summary_scope(record)
+        .with("steps", each(steps, &step))
+        .with("stages", each(stages, &stage))
+        .with("inputs", Type::Dyn)
+}
+
+/// What a summary may read: it is made when a record is submitted, before anything has run.
+pub fn summary_scope(record: &Type) -> Scope {
     let submission = Type::closed_object([
         ("id", Type::String),
         ("submitter", Type::String),
@@ -23,15 +33,7 @@ pub fn scope<'a>(
         ("round", Type::Int),
         ("submitted_at", Type::Timestamp),
     ]);
-    let step = Type::closed_object([("status", Type::String), ("outputs", Type::Dyn), ("decision", Type::Dyn)]);
-    let stage = Type::closed_object([("status", Type::String)]);
-    Scope::new()
-        .with("record", record.clone())
-        .with("submission", submission)
-        .with("steps", each(steps, &step))
-        .with("stages", each(stages, &stage))
-        .with("inputs", Type::Dyn)
-        .with("now", Type::Timestamp)
+    Scope::new().with("record", record.clone()).with("submission", submission).with("now", Type::Timestamp)
 }
 
 fn each<'a>(names: impl IntoIterator<Item = &'a str>, ty: &Type) -> Type {

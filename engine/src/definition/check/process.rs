@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Checker, Text, expressions::Wanted, expressions::scope, routing::Map};
+use super::{Checker, Text, expressions::Wanted, expressions::scope, expressions::summary_scope, routing::Map};
 use crate::{
     definition::{Process, RecordType, Schema, Stage, StageExit, Step, source},
     expression::Type,
@@ -44,9 +44,9 @@ impl Checker<'_> {
         let record = self.record(&source.record);
         let facts = self.facts(source);
         let stages = source.stages.value.iter().map(|stage| stage.value.name.value.as_str());
-        self.scope = scope(&self.record, stages, facts.steps.keys().copied());
-
+        self.scope = summary_scope(&self.record);
         let summary = source.summary.as_ref().map(|summary| self.expression(summary, "summary", Wanted::Text));
+        self.scope = scope(&self.record, stages, facts.steps.keys().copied());
         let map = Map::new(&source.stages.value);
         let stages = self.list(&source.stages, "stages", "stage", STAGES_MAX);
         let stages: Vec<Option<Stage>> =
