@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 
 use prost::Message;
 use quorate_engine::{
-    definition::{Complaint, FlowType, Known, Severity},
+    definition::{Complaint, FlowType, Known, Named, Severity},
     directory::Directory,
 };
 use quorate_store::{
@@ -106,6 +106,15 @@ impl Known for KnownIn {
 
     fn has_queue(&self, name: &str) -> bool {
         self.directory().queues.contains_key(name)
+    }
+
+    fn names(&self, of: Named) -> Vec<String> {
+        match of {
+            Named::Flow => self.0.flows.active.keys().cloned().collect(),
+            Named::User => self.directory().users.keys().cloned().collect(),
+            Named::Group => self.directory().groups.keys().cloned().collect(),
+            Named::Queue => self.directory().queues.keys().cloned().collect(),
+        }
     }
 }
 

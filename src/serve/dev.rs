@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use quorate_engine::definition::documents;
 use quorate_store::Store;
 use quorate_worker::{FlowError, JobContext, Worker};
 use serde_json::{Value, json};
@@ -128,7 +129,8 @@ async fn seed(address: SocketAddr) -> Result<String, Status> {
     let apply = v1::DirectoryServiceApplyRequest { definition: DIRECTORY.to_owned(), ..Default::default() };
     DirectoryServiceClient::new(channel.clone()).apply(by(DEVELOPMENT_ADMINISTRATOR, apply)?).await?;
     let mut flows = FlowServiceClient::new(channel.clone());
-    for definition in documents(FLOWS) {
+    for document in documents(FLOWS) {
+        let definition = document.text.to_owned();
         let publish = v1::FlowServicePublishRequest { definition, activate: true, ..Default::default() };
         flows.publish(by(DEVELOPMENT_ADMINISTRATOR, publish)?).await?;
     }
@@ -145,11 +147,6 @@ async fn seed(address: SocketAddr) -> Result<String, Status> {
     };
     let response = SubmissionServiceClient::new(channel).submit(by("ann", submit)?).await?;
     Ok(response.into_inner().submission.map(|submission| submission.id).unwrap_or_default())
-}
-
-/// The documents of a YAML file.
-fn documents(text: &str) -> impl Iterator<Item = String> {
-    text.split("\n---").map(|document| document.trim_start_matches("---").to_owned())
 }
 
 /// A call of this user.
