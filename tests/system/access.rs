@@ -45,12 +45,12 @@ on_every_backend! {
         let (designer, worker, auditor) = (with("designer"), with("worker"), with("auditor"));
         assert_eq!(refused(submitter.processes().publish(publish(NOTE)).await), role_missing());
         assert_eq!(refused(submitter.batch_decide(Vec::new(), "").await), role_missing());
-        assert_eq!(refused(reviewer.try_submit(submit("note", "", json!({}))).await), role_missing());
-        assert_eq!(refused(designer.try_submit(submit("note", "", json!({}))).await), role_missing());
+        assert_eq!(refused(reviewer.try_submit(submit("note", "", &json!({}))).await), role_missing());
+        assert_eq!(refused(designer.try_submit(submit("note", "", &json!({}))).await), role_missing());
         let user = DirectoryServicePutUserRequest { user: Some(User { name: "zoe".into(), ..Default::default() }), ..Default::default() };
         assert_eq!(refused(designer.directory().put_user(user).await), role_missing());
         assert_eq!(refused(worker.submissions().list(list.clone()).await), role_missing());
-        assert_eq!(refused(auditor.try_submit(submit("note", "", json!({}))).await), role_missing());
+        assert_eq!(refused(auditor.try_submit(submit("note", "", &json!({}))).await), role_missing());
         assert_eq!(refused(auditor.jobs().stream_jobs(JobServiceStreamJobsRequest::default()).await.map(|_| ())), role_missing());
         // An administrator is no worker: jobs go to workers only.
         let stream = system.caller("admin").jobs().stream_jobs(JobServiceStreamJobsRequest::default()).await;

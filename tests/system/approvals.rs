@@ -17,8 +17,8 @@ use crate::{
 
 /// The status of a step in a submission.
 pub(crate) fn step(submission: &Submission, name: &str) -> StepRunStatus {
-    let steps = submission.stages.iter().flat_map(|stage| &stage.steps);
-    steps.filter(|step| step.name == name).next_back().unwrap_or_else(|| panic!("no step `{name}`")).status()
+    let mut steps = submission.stages.iter().flat_map(|stage| &stage.steps);
+    steps.rfind(|step| step.name == name).unwrap_or_else(|| panic!("no step `{name}`")).status()
 }
 
 fn stages(submission: &Submission) -> Vec<(&str, StageRunStatus)> {

@@ -83,7 +83,7 @@ impl Caller {
     }
 
     pub(crate) async fn submit(&self, process: &str, data: Value) -> Submission {
-        self.try_submit(submit(process, "", data)).await.unwrap()
+        self.try_submit(submit(process, "", &data)).await.unwrap()
     }
 
     pub(crate) async fn try_submit(&self, request: v1::SubmissionServiceSubmitRequest) -> Result<Submission, Status> {
@@ -196,8 +196,8 @@ impl Watch {
     }
 }
 
-pub(crate) fn submit(process: &str, request_id: &str, data: Value) -> v1::SubmissionServiceSubmitRequest {
-    let data = Some(value::from_json(&data));
+pub(crate) fn submit(process: &str, request_id: &str, data: &Value) -> v1::SubmissionServiceSubmitRequest {
+    let data = Some(value::from_json(data));
     v1::SubmissionServiceSubmitRequest {
         process: process.to_owned(),
         record: Some(v1::Record { id: "R-1".to_owned(), data, ..Default::default() }),

@@ -29,7 +29,7 @@ on_every_backend! {
         decisions[1].verdict = Verdict::Reject.into();
         decisions[2].record_digest = "0".repeat(64);
         decisions[3].verdict = 0;
-        decisions[4].id = "no id".to_owned();
+        "no id".clone_into(&mut decisions[4].id);
         decisions.push(decision(&items[0], Verdict::Approve, "", ""));
         let mut unknown = decisions[0].clone();
         unknown.id = uuid::Uuid::now_v7().to_string();

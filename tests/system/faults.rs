@@ -72,7 +72,7 @@ async fn a_broker_that_forgot_everything_is_told_again() {
     })
     .await
     .unwrap();
-    system.start_own_worker().await;
+    system.start_own_worker();
     bring_to_an_end(&system, &ids).await;
     system.end().await;
 }
@@ -91,7 +91,7 @@ async fn the_jobs_of_a_killed_worker_go_to_the_next() {
     })
     .await;
     worker.kill();
-    system.start_own_worker().await;
+    system.start_own_worker();
     bring_to_an_end(&system, &ids).await;
     system.end().await;
 }

@@ -120,7 +120,7 @@ async fn supervise(
 async fn submit_all(ann: &Client, admitted: &Semaphore, submissions: usize) -> Vec<String> {
     join_all((0..submissions).map(|n| async move {
         admitted.acquire().await.unwrap().forget();
-        let request = submit("two-jobs", &format!("submit-{n}"), json!({ "n": n }));
+        let request = submit("two-jobs", &format!("submit-{n}"), &json!({ "n": n }));
         ann.call(async |caller| caller.try_submit(request.clone()).await).await.id
     }))
     .await

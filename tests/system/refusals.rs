@@ -35,14 +35,14 @@ on_every_backend! {
     async fn a_record_that_breaks_its_schema_is_refused_with_every_field(backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let data = json!({ "amount": "much", "cost_center": 7 });
-        let status = system.caller("ann").try_submit(submit("purchase-request", "", data)).await.unwrap_err();
+        let status = system.caller("ann").try_submit(submit("purchase-request", "", &data)).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "RECORD_INVALID"));
         let mut fields = fields(&status);
         fields.sort();
         assert_eq!(fields, ["record.data", "record.data.amount", "record.data.cost_center"]);
         let other = {
-            let mut request = submit("note", "", json!({}));
-            request.record.as_mut().unwrap().r#type = "purchase_request".to_owned();
+            let mut request = submit("note", "", &json!({}));
+            "purchase_request".clone_into(&mut request.record.as_mut().unwrap().r#type);
             request
         };
         assert_eq!(refused(system.caller("ann").try_submit(other).await), invalid("RECORD_TYPE_UNFIT"));
@@ -58,17 +58,17 @@ on_every_backend! {
             assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
             fields(&status).join(" ")
         };
-        assert_eq!(refused_field(submit("", "", json!({}))).await, "process");
-        let mut without = submit("note", "", json!({}));
+        assert_eq!(refused_field(submit("", "", &json!({}))).await, "process");
+        let mut without = submit("note", "", &json!({}));
         without.record = None;
         assert_eq!(refused_field(without.clone()).await, "record");
         without.record = Some(Record::default());
         assert_eq!(refused_field(without).await, "record.id");
-        let mut foreign = submit("note", "", json!({}));
-        foreign.on_behalf_of = "no such name!".to_owned();
+        let mut foreign = submit("note", "", &json!({}));
+        "no such name!".clone_into(&mut foreign.on_behalf_of);
         assert_eq!(refused_field(foreign).await, "on_behalf_of");
-        assert_eq!(refused_field(submit("note", &"r".repeat(129), json!({}))).await, "request_id");
-        let unknown = refused(ann.try_submit(submit("unknown", "", json!({}))).await);
+        assert_eq!(refused_field(submit("note", &"r".repeat(129), &json!({}))).await, "request_id");
+        let unknown = refused(ann.try_submit(submit("unknown", "", &json!({}))).await);
         assert_eq!(unknown, (Code::FailedPrecondition, "PROCESS_NOT_ACTIVE".to_owned()));
         assert_eq!(all_submissions(&system.store).await, [""; 0]);
         system.end().await;
@@ -80,17 +80,17 @@ on_every_backend! {
         let text = |bytes: usize| json!({ "text": "x".repeat(bytes) });
         let envelope = json!({ "text": "" }).to_string().len();
         ann.submit("note", text(256 * 1024 - envelope)).await;
-        let status = ann.try_submit(submit("note", "", text(256 * 1024 - envelope + 1))).await.unwrap_err();
+        let status = ann.try_submit(submit("note", "", &text(256 * 1024 - envelope + 1))).await.unwrap_err();
         assert_eq!((reason(&status).as_str(), fields(&status)), ("INVALID_FIELD", vec!["record.data".to_owned()]));
-        let whole = ann.try_submit(submit("note", "", text(5 * 1024 * 1024))).await.unwrap_err();
+        let whole = ann.try_submit(submit("note", "", &text(5 * 1024 * 1024))).await.unwrap_err();
         assert_eq!(whole.code(), Code::OutOfRange, "{whole:?}");
-        let mut commented = submit("note", "", json!({}));
+        let mut commented = submit("note", "", &json!({}));
         commented.comment = "x".repeat(1024 * 1024);
         assert_eq!(refused(ann.try_submit(commented).await), invalid("TOO_LONG"));
         let long = format!("{NOTE}# {}", "x".repeat(256 * 1024));
         assert_eq!(refused(admin.processes().publish(publish(&long)).await), invalid("INVALID_FIELD"));
         let deep = (0..25).fold(json!(1), |inner, _| json!({ "n": inner }));
-        assert_eq!(refused(ann.try_submit(submit("note", "", deep)).await), invalid("INVALID_FIELD"));
+        assert_eq!(refused(ann.try_submit(submit("note", "", &deep)).await), invalid("INVALID_FIELD"));
         assert_eq!(all_submissions(&system.store).await.len(), 1);
         system.end().await;
     }
@@ -103,15 +103,15 @@ on_every_backend! {
             assert_eq!(reason(&status), "INVALID_FIELD");
             fields(&status).join(" ")
         };
-        assert_eq!(refused_fields(submit("note", "", json!({ "text": ["a\u{0}"] }))).await, "record.data.text[0]");
-        assert_eq!(refused_fields(submit("note", "r\u{0}", json!({}))).await, "request_id");
-        let mut record = submit("note", "", json!({}));
-        record.record.as_mut().unwrap().id = "R\u{0}".to_owned();
+        assert_eq!(refused_fields(submit("note", "", &json!({ "text": ["a\u{0}"] }))).await, "record.data.text[0]");
+        assert_eq!(refused_fields(submit("note", "r\u{0}", &json!({}))).await, "request_id");
+        let mut record = submit("note", "", &json!({}));
+        "R\u{0}".clone_into(&mut record.record.as_mut().unwrap().id);
         assert_eq!(refused_fields(record).await, "record.id");
-        let mut commented = submit("note", "", json!({}));
-        commented.comment = "\u{0}".to_owned();
+        let mut commented = submit("note", "", &json!({}));
+        "\u{0}".clone_into(&mut commented.comment);
         assert_eq!(refused_fields(commented).await, "comment");
-        assert_eq!(refused(ann.try_submit(submit("no\u{0}te", "", json!({}))).await).1, "PROCESS_NOT_ACTIVE");
+        assert_eq!(refused(ann.try_submit(submit("no\u{0}te", "", &json!({}))).await).1, "PROCESS_NOT_ACTIVE");
         let with_nul = format!("{NOTE}# \u{0}");
         assert_eq!(refused(admin.processes().publish(publish(&with_nul)).await), invalid("INVALID_FIELD"));
         for filter in ["process = \u{0}", "submitter = a\u{0}b", "record_id = \u{0}"] {

@@ -41,7 +41,7 @@ async fn two_servers_share_two_hundred_submissions() {
     let bobs = servers.map(|server| system.caller_at(server, "bob"));
     let submitted = join_all((0..SUBMISSIONS).map(|n| {
         let ann = &anns[n % 2];
-        async move { ann.try_submit(submit("two-jobs", &format!("r-{n}"), json!({ "n": n }))).await.unwrap().id }
+        async move { ann.try_submit(submit("two-jobs", &format!("r-{n}"), &json!({ "n": n }))).await.unwrap().id }
     }))
     .await;
     assert_eq!(submitted.iter().collect::<BTreeSet<_>>().len(), SUBMISSIONS);

@@ -26,13 +26,13 @@ on_every_backend! {
     async fn a_repeated_submit_gives_the_first_answer(backend: Backend) {
         let system = System::start(backend).await;
         let (ann, carol) = (system.caller("ann"), system.caller("carol"));
-        let first = ann.try_submit(submit("note", "r-1", json!({ "n": 1 }))).await.unwrap();
+        let first = ann.try_submit(submit("note", "r-1", &json!({ "n": 1 }))).await.unwrap();
         carol.approve(&carol.item_of(&first.id).await).await;
         assert_eq!(ann.get(&first.id).await.status(), SubmissionStatus::Approved);
-        assert_eq!(ann.try_submit(submit("note", "r-1", json!({ "n": 1 }))).await.unwrap(), first);
-        assert_eq!(refused(ann.try_submit(submit("note", "r-1", json!({ "n": 2 }))).await), reused());
+        assert_eq!(ann.try_submit(submit("note", "r-1", &json!({ "n": 1 }))).await.unwrap(), first);
+        assert_eq!(refused(ann.try_submit(submit("note", "r-1", &json!({ "n": 2 }))).await), reused());
         // The ids of another caller are their own.
-        let other = system.caller("dan").try_submit(submit("note", "r-1", json!({ "n": 2 }))).await.unwrap();
+        let other = system.caller("dan").try_submit(submit("note", "r-1", &json!({ "n": 2 }))).await.unwrap();
         assert_ne!(other.id, first.id);
         assert_eq!(all_submissions(&system.store).await.len(), 2);
         system.end().await;
@@ -41,17 +41,17 @@ on_every_backend! {
     async fn a_repeated_synchronous_submit_gives_the_first_answer(backend: Backend) {
         let system = System::start(backend).await;
         let (ann, bob) = (system.caller("ann"), system.caller("bob"));
-        let first = ann.try_submit(submit("purchase-request", "r-1", purchase(50.0))).await.unwrap();
+        let first = ann.try_submit(submit("purchase-request", "r-1", &purchase(50.0))).await.unwrap();
         bob.approve(&bob.item_of(&first.id).await).await;
         ann.when_it_is(&first.id, SubmissionStatus::Approved).await;
-        assert_eq!(ann.try_submit(submit("purchase-request", "r-1", purchase(50.0))).await.unwrap(), first);
+        assert_eq!(ann.try_submit(submit("purchase-request", "r-1", &purchase(50.0))).await.unwrap(), first);
         system.end().await;
     }
 
     async fn concurrent_submits_of_one_request_make_one_submission(backend: Backend) {
         let system = System::start(backend).await;
         let ann = system.caller("ann");
-        let answers = join_all((0..32).map(|_| ann.try_submit(submit("note", "r-1", json!({ "n": 1 }))))).await;
+        let answers = join_all((0..32).map(|_| ann.try_submit(submit("note", "r-1", &json!({ "n": 1 }))))).await;
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
         assert!(answers.iter().all(|answer| *answer == answers[0]));
         assert_eq!(all_submissions(&system.store).await, [answers[0].id.clone()]);
@@ -70,7 +70,7 @@ on_every_backend! {
         // Without an id, or by another, it is a second decision.
         assert_eq!(refused(carol.decide(decision(&item, Verdict::Approve, "fine", "d-2")).await).1, "ALREADY_DECIDED");
         // The id of one method is not free for another.
-        assert_eq!(refused(carol.try_submit(submit("note", "d-1", json!({}))).await), reused());
+        assert_eq!(refused(carol.try_submit(submit("note", "d-1", &json!({}))).await), reused());
         system.end().await;
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct Server {
 }
 
 /// A worker in the process of the test.
-pub(crate) struct RunningWorker {
+struct RunningWorker {
     stop: CancellationToken,
     task: JoinHandle<Result<(), quorate_worker::WorkerError>>,
 }
@@ -53,7 +53,7 @@ impl System {
     /// A server, a worker, and the definitions of the tests.
     pub(crate) async fn start(backend: Backend) -> Self {
         let mut system = Self::start_without_worker(backend).await;
-        system.start_own_worker().await;
+        system.start_own_worker();
         system
     }
 
@@ -88,7 +88,7 @@ impl System {
     }
 
     /// A worker with the flows that `serve` gives it, over the broker where there is one.
-    pub(crate) async fn run_worker(&self, serve: impl Fn(WorkerBuilder) -> WorkerBuilder) -> RunningWorker {
+    fn run_worker(&self, serve: impl Fn(WorkerBuilder) -> WorkerBuilder) -> RunningWorker {
         let builder = serve(Worker::builder().task_queues(TASK_QUEUES));
         let builder = match &self.backend.broker {
             Some(broker) => builder.url(&broker.url).prefix(&broker.prefix),
@@ -99,8 +99,8 @@ impl System {
         RunningWorker { stop, task }
     }
 
-    pub(crate) async fn start_own_worker(&mut self) {
-        self.worker = Some(self.run_worker(definitions::serve).await);
+    pub(crate) fn start_own_worker(&mut self) {
+        self.worker = Some(self.run_worker(definitions::serve));
     }
 
     pub(crate) async fn stop_worker(&mut self) {
@@ -151,7 +151,7 @@ fn listening(line: &str) -> Option<SocketAddr> {
 }
 
 impl RunningWorker {
-    pub(crate) async fn stop(self) {
+    async fn stop(self) {
         self.stop.cancel();
         within("the worker's end", self.task).await.unwrap().unwrap();
     }
