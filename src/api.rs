@@ -13,10 +13,11 @@ mod process;
 mod submission;
 mod work_item;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
 use crate::{
@@ -40,7 +41,7 @@ const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How many calls of one connection are carried out at once.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 
-/// How long a call may take, streams aside, before its connection is told to give up: longer than any sync_timeout.
+/// How often a silent connection is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What all services share.
@@ -49,6 +50,7 @@ pub struct Api {
     scheduler: Scheduler,
     authenticator: Authenticator,
     held: job::Held,
+    stop: CancellationToken,
 }
 
 /// The certificate and key of a server, as PEM.
@@ -64,15 +66,15 @@ pub struct Tls {
 #[error("the API could not be served: {0}")]
 pub struct ServeError(#[from] tonic::transport::Error);
 
-/// Serves the API on a bound listener until `stop` is ready and the calls under way have ended.
+/// Serves the API on a bound listener until `stop` is canceled and the calls under way have ended; streams end with it.
 pub async fn serve(
     listener: TcpListener,
     scheduler: Scheduler,
     authenticator: Authenticator,
     tls: Option<Tls>,
-    stop: impl Future<Output = ()>,
+    stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let api = Api { scheduler, authenticator, held: job::Held::default() };
+    let api = Api { scheduler, authenticator, held: job::Held::default(), stop: stop.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SubmissionServiceServer<Api>>().await;
     let mut server = Server::builder()
@@ -101,7 +103,7 @@ pub async fn serve(
         (Ok(v1), Ok(v1alpha)) => router = router.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is off: the descriptors are broken"),
     }
-    router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await?;
+    router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned()).await?;
     Ok(())
 }
 

@@ -36,7 +36,8 @@ fn main() -> ExitCode {
 
 /// Logs go to standard error, so that standard output is the command's answer alone.
 fn init_tracing(cli: &cli::Cli) {
-    let level = if cli.command.is_server() { "info" } else { "error" };
+    // lapin logs a returned message with its body.
+    let level = if cli.command.is_server() { "info,lapin=error" } else { "error" };
     let filter = EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }

@@ -51,7 +51,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             lanes: 2,
-            redelivery_interval: Duration::from_secs(300),
+            redelivery_interval: Duration::from_mins(5),
             tick: Duration::from_millis(200),
             shared_store: true,
         }

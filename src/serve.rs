@@ -124,8 +124,8 @@ impl Server {
         let clock = Arc::new(SystemClock);
         let (scheduler, running) = Scheduler::start(parts.store, parts.queue, clock, parts.settings);
         let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(api::serve(listener, scheduler.clone(), parts.authenticator, parts.tls, stopped));
+        let serving = api::serve(listener, scheduler.clone(), parts.authenticator, parts.tls, stop.clone());
+        let serving = tokio::spawn(serving);
         Ok(Self { address, stop, serving, scheduler, running })
     }
 

@@ -341,6 +341,24 @@ async fn a_consumer_survives_that_its_queue_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_queue_of_results_that_was_deleted_comes_back() {
+    let corner = Corner::new().await;
+    let queue = corner.queue().await;
+    let mut reports = queue.reports();
+    corner.put_report(&report(1)).await;
+    within("a report", reports.next()).await.unwrap().acknowledge.acknowledge().await.unwrap();
+    corner.delete(&corner.names.results_queue()).await;
+    let next = tokio::spawn(async move { (reports.next().await, reports) });
+    until("the queue of results", || async { corner.exists(&corner.names.results_queue()).await.then_some(()) }).await;
+    corner.put_report(&report(2)).await;
+    let (delivery, reports) = within("the report in the new queue", next).await.unwrap();
+    assert_eq!(delivery.unwrap().body, report(2));
+    drop(reports);
+    queue.close().await;
+    corner.clean_up(&[]).await;
+}
+
+#[tokio::test]
 async fn a_full_queue_leaves_its_jobs_unconfirmed() {
     let corner = Corner::new().await;
     let queue = corner.queue().await;

@@ -24,7 +24,7 @@ use crate::{
     id::{StepRunId, UserName, WorkItemId},
     refusal::Refusal,
     state::{Decision, Ending, Record, StepRun, Submission, Verdict, WorkItem},
-    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    status::{StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
 use draft::Draft;
@@ -38,6 +38,10 @@ pub const EVENTS_MAX: u64 = 10_000;
 
 /// How often routing may go back before the submission is taken for one that never ends.
 pub const ROUNDS_MAX: u32 = 100;
+
+/// How often one stage may be reached, by routing or as a fault path, before the submission is taken for one that never ends:
+/// once in each round.
+pub const VISITS_MAX: usize = ROUNDS_MAX as usize;
 
 /// What follows from a command.
 #[derive(Clone, Debug)]
@@ -145,7 +149,7 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
         record_digest: decide.record_digest.clone(),
     };
     draft.emit(EventKind::WorkItemDecided { work_item: decide.work_item, decision });
-    draft.progress();
+    draft.progress_from_decision();
     Ok(())
 }
 
@@ -245,10 +249,14 @@ fn revive_stage_of(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<
     if draft.state.status != SubmissionStatus::Error {
         return Err(Refusal::SubmissionStatusUnfit { status: draft.state.status, needed: "ERROR" });
     }
-    let in_error = |run: &&StepRun| run.name == step && run.status == StepRunStatus::Error;
-    let mut stages = draft.state.stage_runs.iter().rev().filter(|stage| stage.status == StageRunStatus::Error);
-    let (stage, failed) = stages
-        .find_map(|stage| Some((stage, stage.steps.iter().find(in_error)?)))
+    // Only the latest run of a step counts: an earlier one was left behind when its stage was reached again. And what led to an
+    // ending is over: the path to it is all that can be brought back.
+    let (stage, failed) = draft
+        .state
+        .latest_steps()
+        .get(step)
+        .and_then(|latest| draft.state.step_run(latest.id))
+        .filter(|(stage, run)| run.status == StepRunStatus::Error && stage.ending == draft.state.ending)
         .ok_or_else(|| Refusal::StepNotInError { step: step.to_owned() })?;
     let (stage_run, failed) = (stage.id, failed.id);
     let discontinued: Vec<_> =

@@ -23,7 +23,7 @@ mod yaml;
 pub use check::{
     API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, DISTINCT_FROM_MAX, Everything, INPUT_FIELDS_MAX, Known,
     MANAGER_LEVELS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, ROUTES_MAX, STAGES_MAX, STEPS_MAX,
-    SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_directory, read_flow, read_process, scope,
+    SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_directory, read_flow, read_process, scope, summary_scope,
 };
 pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
 pub use documents::{Document, documents};
@@ -371,7 +371,7 @@ impl Schema {
         let validator = jsonschema::options()
             .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
             .build(schema)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| schema::refusal(&error))?;
         Ok(Self { validator })
     }
 

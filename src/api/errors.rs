@@ -45,6 +45,7 @@ pub const REASONS: &[&str] = &[
     "ROLE_MISSING",
     "SEPARATION_OF_DUTIES",
     "STEP_NOT_IN_ERROR",
+    "STOPPING",
     "STORE_UNAVAILABLE",
     "SUBMISSION_ENDED",
     "SUBMISSION_NOT_FOUND",
@@ -85,6 +86,11 @@ pub(super) fn directory_invalid(field: &str, description: &str) -> Status {
 /// The catalog changed again and again meanwhile.
 pub(super) fn catalog_busy() -> Status {
     status(Code::Aborted, "CATALOG_BUSY", "the catalog is being changed by others: try again", [])
+}
+
+/// The server stops: a stream ends, and goes on at another server or later.
+pub(super) fn stopping() -> Status {
+    status(Code::Unavailable, "STOPPING", "the server is stopping: call again", [])
 }
 
 pub(super) fn bad_data(error: &BadData) -> Status {

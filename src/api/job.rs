@@ -16,6 +16,7 @@ use quorate_engine::{
 use quorate_store::query::JobQuery;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ const TASK_QUEUES_MAX: usize = 100;
 
 /// After which time a streamed job is acknowledged although it has not been reported: it lives by heartbeats and timeouts from
 /// then on, since a broker closes channels that hold a delivery too long (DESIGN 6).
-const HELD_MAX: Duration = Duration::from_secs(300);
+const HELD_MAX: Duration = Duration::from_mins(5);
 
 /// How often streams look for such jobs.
 const HELD_LOOK_INTERVAL: Duration = Duration::from_secs(15);
@@ -97,7 +98,7 @@ impl JobService for Api {
         };
         let jobs = self.scheduler.queue().jobs(task_queues, concurrency);
         let (sender, receiver) = mpsc::channel(usize::from(concurrency));
-        tokio::spawn(stream_jobs(self.held.clone(), jobs, sender));
+        tokio::spawn(stream_jobs(self.held.clone(), jobs, sender, self.stop.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -180,6 +181,7 @@ async fn stream_jobs(
     held: Held,
     mut jobs: futures::stream::BoxStream<'static, crate::queue::Delivery<v1::Job>>,
     sender: mpsc::Sender<Result<v1::JobServiceStreamJobsResponse, Status>>,
+    stop: CancellationToken,
 ) {
     let mut look = tokio::time::interval(HELD_LOOK_INTERVAL);
     let mut streamed: Vec<(String, u32)> = Vec::new();
@@ -187,6 +189,7 @@ async fn stream_jobs(
         let delivery = tokio::select! {
             delivery = jobs.next() => delivery,
             () = sender.closed() => break,
+            () = stop.cancelled() => break,
             _ = look.tick() => {
                 for delivery in held.take_older_than(HELD_MAX) {
                     if let Err(error) = delivery.acknowledge().await {

@@ -299,7 +299,11 @@ impl Watch {
             Next::End => return None,
             Next::Give(state) => state,
             Next::WaitBeyond(id, version) => {
-                self.subscription.beyond(version).await;
+                let stop = self.api.stop.clone();
+                if stop.run_until_cancelled(self.subscription.beyond(version)).await.is_none() {
+                    self.next = Next::End;
+                    return Some((Err(errors::stopping()), self));
+                }
                 match self.api.submission(&self.tenant, id).await {
                     Ok(state) => state,
                     Err(status) => {

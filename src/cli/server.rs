@@ -154,10 +154,17 @@ pub(crate) mod serve {
 
     use super::{DatabaseArgs, DevArgs, MigrateArgs, QueueType, Role, ServeArgs, TokenCommand, TokenCreateArgs};
 
+    /// The port of the default address, which `--server` need not name.
+    const DEFAULT_PORT: u16 = 7400;
+
     /// Runs everything in one process.
     pub(crate) async fn dev(args: DevArgs) -> Result<(), String> {
         let data = (!args.ephemeral).then_some(args.data);
-        serve::dev(args.listen, data, stopped(), |dev| greet(dev, &mut io::stdout())).await.map_err(text)
+        let greet = |dev: &Dev| {
+            // Nobody reads it: the server runs all the same.
+            let _ = greet(dev, &mut io::stdout());
+        };
+        serve::dev(args.listen, data, stopped(), greet).await.map_err(text)
     }
 
     /// Runs the server.
@@ -210,9 +217,10 @@ pub(crate) mod serve {
                 Ok(())
             }
             TokenCommand::Revoke(args) => {
-                match open(&args.database).await?.delete_api_token(&args.id).await.map_err(text)? {
-                    true => say(&mut out, format_args!("revoked {}; servers believe it for 10 s more", args.id)),
-                    false => Err(format!("there is no token `{}`", args.id)),
+                if open(&args.database).await?.delete_api_token(&args.id).await.map_err(text)? {
+                    say(&mut out, format_args!("revoked {}; servers believe it for 10 s more", args.id))
+                } else {
+                    Err(format!("there is no token `{}`", args.id))
                 }
             }
         }
@@ -248,28 +256,26 @@ pub(crate) mod serve {
     }
 
     /// Where a development server listens, and what to try next.
-    fn greet(dev: &Dev, out: &mut dyn Write) {
-        let server =
-            if dev.address.port() == 7400 { String::new() } else { format!(" --server http://{}", dev.address) };
+    fn greet(dev: &Dev, out: &mut dyn Write) -> io::Result<()> {
+        let quorate = if dev.address.port() == DEFAULT_PORT {
+            "quorate".to_owned()
+        } else {
+            format!("quorate --server http://{}", dev.address)
+        };
         let data = match &dev.data {
             Some(folder) => format!("data in {}", folder.display()),
             None => "nothing is kept".to_owned(),
         };
-        let mut text = format!("quorate listens on http://{} ({data}); Ctrl-C stops it\n", dev.address);
+        writeln!(out, "quorate listens on http://{} ({data}); Ctrl-C stops it", dev.address)?;
         if let Some(example) = &dev.example {
-            let lines = [
-                "the example process `purchase-request` is active, and a submission of ann waits for bob:".to_owned(),
-                format!("  quorate{server} --as bob inbox"),
-                format!("  quorate{server} --as bob approve ITEM --comment fine"),
-                format!("  quorate{server} --as ann watch {example}"),
-            ];
-            text.push_str(&lines.join("\n"));
-            text.push('\n');
+            writeln!(out, "the process `purchase-request` is active, and a submission of ann waits for bob:")?;
+            writeln!(out, "  {quorate} --as bob inbox")?;
+            writeln!(out, "  {quorate} --as bob approve ITEM --comment fine")?;
+            writeln!(out, "  {quorate} --as ann watch {example}")?;
         } else {
-            text.push_str(&format!("  quorate{server} --as bob inbox\n"));
+            writeln!(out, "  {quorate} --as bob inbox")?;
         }
-        // Nobody reads it: the server runs all the same.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        out.flush()
     }
 
     fn say(out: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), String> {
@@ -303,6 +309,7 @@ pub(crate) mod serve {
         let _ = interrupt.await;
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "`map_err` gives the error away")]
     fn text(error: impl ToString) -> String {
         error.to_string()
     }

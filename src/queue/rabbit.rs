@@ -188,10 +188,10 @@ impl Queue for RabbitQueue {
     }
 
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>> {
-        // The caller has checked the names; a wrong one must not become the name of a queue.
+        // The caller has checked the names; a wrong one must not become the name of a queue, and without any the stream ends.
         let task_queues: Vec<String> = task_queues.into_iter().filter(|name| is_task_queue_name(name)).collect();
         if task_queues.is_empty() {
-            return stream::pending().boxed();
+            return stream::empty().boxed();
         }
         self.consume(Source::TaskQueues(task_queues), concurrency.max(1)).stream()
     }

@@ -99,7 +99,7 @@ fn read(report: JobReport) -> Result<Report, ReportError> {
         "HEARTBEAT" => ReportOutcome::Heartbeat,
         "COMPLETED" => ReportOutcome::Completed {
             output: match &report.output {
-                Some(output) => value::to_json(output, "output").map_err(bad_data)?,
+                Some(output) => value::to_json(output, "output").map_err(|error| bad_data(&error))?,
                 None => Json::Object(serde_json::Map::new()),
             },
         },
@@ -123,6 +123,6 @@ fn malformed(field: &str, reason: &str) -> ReportError {
     ReportError::Malformed { field: field.to_owned(), reason: reason.to_owned() }
 }
 
-fn bad_data(error: BadData) -> ReportError {
+fn bad_data(error: &BadData) -> ReportError {
     ReportError::Malformed { field: error.path().to_owned(), reason: error.to_string() }
 }

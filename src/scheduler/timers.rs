@@ -43,7 +43,7 @@ pub(super) async fn run(scheduler: Scheduler, stop: CancellationToken) {
             })
             .await;
         ticks += 1;
-        if ticks % FORGET_EVERY == 0
+        if ticks.is_multiple_of(FORGET_EVERY)
             && let Some(before) = ago(now, REQUESTS_KEPT)
             && let Err(error) = scheduler.store().forget_requests(before, FORGET_MAX).await
         {

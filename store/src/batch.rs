@@ -63,7 +63,7 @@ impl<'a> Checked<'a> {
     }
 
     /// The submissions that are new.
-    pub(crate) fn new(&self) -> impl Iterator<Item = &'a SubmissionRow> {
+    pub(crate) fn made(&self) -> impl Iterator<Item = &'a SubmissionRow> {
         self.submissions.iter().filter(|(commit, _)| commit.expected_version == 0).map(|(_, row)| *row)
     }
 

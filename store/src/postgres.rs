@@ -149,7 +149,8 @@ impl Store for PostgresStore {
     }
 
     async fn projection(&self, tenant: &Tenant, submission: SubmissionId) -> Result<Option<Projection>, StoreError> {
-        bounded(list::projection(&self.pool, tenant, submission)).await
+        // Boxed: six reads under way at once are a large future.
+        bounded(Box::pin(list::projection(&self.pool, tenant, submission))).await
     }
 
     async fn catalog_version(&self, tenant: &Tenant) -> Result<u64, StoreError> {
@@ -171,16 +172,12 @@ impl Store for PostgresStore {
         version: Option<u32>,
     ) -> Result<Option<ProcessVersionRow>, StoreError> {
         let (of, version) = (tenant.as_str(), version.map(i64::from));
-        let mut rows = match &version {
-            Some(version) => {
-                let params: [Param<'_>; 3] = [&of, &name, version];
-                bounded(catalog::rows(&self.pool, sql!("process_version/get"), &params, read::process_version)).await?
-            }
-            None => {
-                let params: [Param<'_>; 2] = [&of, &name];
-                bounded(catalog::rows(&self.pool, sql!("process_version/active"), &params, read::process_version))
-                    .await?
-            }
+        let mut rows = if let Some(version) = &version {
+            let params: [Param<'_>; 3] = [&of, &name, version];
+            bounded(catalog::rows(&self.pool, sql!("process_version/get"), &params, read::process_version)).await?
+        } else {
+            let params: [Param<'_>; 2] = [&of, &name];
+            bounded(catalog::rows(&self.pool, sql!("process_version/active"), &params, read::process_version)).await?
         };
         Ok(rows.pop())
     }

@@ -105,7 +105,7 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
 #[async_trait]
 impl Store for SqliteStore {
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        self.writer.call(move |connection| migrate::migrate(connection)).await
+        self.writer.call(migrate::migrate).await
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
@@ -351,7 +351,7 @@ impl Store for SqliteStore {
         self.writer
             .call(move |connection| {
                 write_each(connection, sql!("api_token/insert"), [&token], |values, row| {
-                    write::api_token(values, row)
+                    write::api_token(values, row);
                 })?;
                 Ok(())
             })

@@ -32,7 +32,7 @@ use tokio::{
 };
 
 /// No condition of these tests takes this long on a loaded machine: a test that hangs fails instead.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Fails instead of hanging.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -122,6 +122,12 @@ impl Corner {
             _ => None,
         });
         (texts.collect(), message.delivery.data)
+    }
+
+    pub(crate) async fn exists(&self, queue: &str) -> bool {
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let channel = self.another_channel().await;
+        channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_ok()
     }
 
     /// Messages that are ready in a queue.

@@ -21,7 +21,7 @@ const CONCURRENCY_MAX: u16 = 1000;
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// When a running job is acknowledged (DESIGN 6): well before the half hour after which `RabbitMQ` closes a channel.
-const LONG_JOB_AFTER_DEFAULT: Duration = Duration::from_secs(300);
+const LONG_JOB_AFTER_DEFAULT: Duration = Duration::from_mins(5);
 
 /// A worker cannot be built as described.
 #[derive(Debug, thiserror::Error)]

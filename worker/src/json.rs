@@ -30,13 +30,14 @@ pub(crate) fn to_json<M: Message + Name>(message: &M) -> Result<Vec<u8>, String>
     Ok(serializer.into_inner())
 }
 
-/// A message from its JSON. Unknown fields come from a newer server, and are ignored.
+/// A message from its JSON. Unknown fields come from a newer server, and are ignored. What is wrong is said without quoting
+/// the message, because it goes to the log.
 pub(crate) fn from_json<M: Message + Name + Default>(json: &[u8]) -> Result<M, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let dynamic = DynamicMessage::deserialize_with_options(descriptor_of::<M>(), &mut deserializer, &options)
         .and_then(|dynamic| deserializer.end().map(|()| dynamic))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column()))?;
     dynamic.transcode_to().map_err(|error| error.to_string())
 }
 

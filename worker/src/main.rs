@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::IsTerminal, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind, parser::ValueSource};
 use quorate_worker::{Worker, builtin::Builtin};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ fn parse_serve(text: &str) -> Result<(String, Builtin), String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = parse();
     let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|error| usage(&format!("--log: {error}")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -96,13 +96,27 @@ async fn main() -> ExitCode {
     }
 }
 
+fn parse() -> Arguments {
+    let matches = Arguments::command().get_matches();
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // What is typed wins over what the environment happens to hold.
+    let typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match (typed("amqp_url"), typed("server")) {
+        (true, false) => arguments.server = None,
+        (false, true) => arguments.amqp_url = None,
+        (true, true) | (false, false) => {}
+    }
+    arguments
+}
+
 fn build(arguments: &Arguments) -> Worker {
     let url = match (&arguments.amqp_url, &arguments.server) {
-        (Some(url), None) | (None, Some(url)) => url,
+        (Some(url), None) if url.starts_with("amqp") => url,
+        (None, Some(url)) if url.starts_with("http") => url,
+        (Some(_), None) => usage("--amqp-url has to begin with amqp:// or amqps://"),
+        (None, Some(_)) => usage("--server has to begin with http:// or https://"),
         (None, None) => usage("where are the jobs? Give --amqp-url or --server"),
-        (Some(_), Some(_)) => {
-            usage("--amqp-url and --server exclude each other (look at QUORATE_AMQP_URL and QUORATE_SERVER too)")
-        }
+        (Some(_), Some(_)) => usage("--amqp-url and --server exclude each other"),
     };
     let mut flows: BTreeMap<String, Builtin> =
         Builtin::ALL.into_iter().map(|builtin| (builtin.to_string(), builtin)).collect();

@@ -15,6 +15,7 @@ use std::{
 use futures::Stream;
 use quorate_worker::{
     FlowError, JobContext, Worker, WorkerBuilder, WorkerError,
+    builtin::Builtin,
     proto::{
         Job, JobReport, JobServiceGetRequest, JobServiceGetResponse, JobServiceListRequest, JobServiceListResponse,
         JobServiceReportJobRequest, JobServiceReportJobResponse, JobServiceStreamJobsRequest,
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 /// No condition of these tests takes this long on a loaded machine: a test that hangs fails instead.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
@@ -305,6 +306,35 @@ async fn failures_are_reported_with_their_codes() {
         assert_eq!((seen.0, seen.2), (code, retryable), "{flow}: {report:?}");
         assert!(message.is_empty() || seen.1 == message, "{flow}: {}", seen.1);
     }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn the_built_in_flows_do_as_they_are_told() {
+    let mut server = Server::start().await;
+    let worker =
+        Builtin::ALL.into_iter().fold(server.worker(), |worker, builtin| worker.builtin(builtin.to_string(), builtin));
+    let worker = run(worker.default_builtin(Builtin::Echo));
+    for (flow, input, output) in [
+        ("echo", json!({"a": 1}), json!({"a": 1})),
+        ("any-other", json!({"b": "c"}), json!({"b": "c"})),
+        ("ok", json!({}), json!({"ok": true, "isOrchestrationConditionMet": true})),
+        ("sleep", json!({"milliseconds": 1}), json!({})),
+        ("fail", json!({"times": 0}), json!({})),
+    ] {
+        server.send(job("j", flow, &input));
+        let report = server.report().await;
+        assert_eq!(report.status, "COMPLETED", "{flow}: {report:?}");
+        let expected = job("j", flow, &output).input;
+        assert_eq!(report.output, expected, "{flow}");
+    }
+    let failing = json!({"code": "ERP_DOWN", "message": "no answer", "retryable": false, "times": 1});
+    server.send(job("j", "fail", &failing));
+    assert_eq!(error_of(&server.report().await), ("ERP_DOWN", "no answer", false));
+    server.send(Job { attempt: 2, ..job("j", "fail", &failing) });
+    assert_eq!(server.report().await.status, "COMPLETED");
+    server.send(job("j", "sleep", &json!({"hours": 1})));
+    assert_eq!(error_of(&server.report().await).0, "INPUT_INVALID");
     worker.stop().await;
 }
 

@@ -24,8 +24,7 @@ pub fn authorize_decision(
     if !may_decide(&item.assignee, actor, directory) {
         return Err(Refusal::NotAssignee { actor: actor.clone(), assignee: item.assignee.to_string() });
     }
-    let distinct_from = approval_step(process, &step.name).map_or(&[][..], |step| &step.distinct_from);
-    match barred(state, distinct_from, actor.as_str()) {
+    match barred(state, &distinct_steps(process, &step.name), actor.as_str()) {
         Some(why) => Err(Refusal::SeparationOfDuties { actor: actor.clone(), why }),
         None => Ok(()),
     }
@@ -43,8 +42,16 @@ pub fn may_decide(assignee: &Assignee, actor: &UserName, directory: &Directory) 
     }
 }
 
+/// The steps whose deciders may not decide in this one. It does not matter which of the two names the other: they may run
+/// side by side, and then either may be decided first.
+pub(super) fn distinct_steps<'p>(process: &'p Process, step: &str) -> Vec<&'p str> {
+    let named = approval_steps(process).filter(|(name, _)| *name == step).flat_map(|(_, step)| &step.distinct_from);
+    let naming = approval_steps(process).filter(|(_, other)| other.distinct_from.iter().any(|name| name == step));
+    named.map(String::as_str).chain(naming.map(|(name, _)| name)).collect()
+}
+
 /// What stands against a person deciding, whoever asks them; `None` when nothing does.
-pub(super) fn barred(state: &Submission, distinct_from: &[String], person: &str) -> Option<String> {
+pub(super) fn barred(state: &Submission, distinct_from: &[&str], person: &str) -> Option<String> {
     if person == state.submitter.as_str() {
         return Some("the submitter may not decide on their own submission".to_owned());
     }
@@ -53,7 +60,7 @@ pub(super) fn barred(state: &Submission, distinct_from: &[String], person: &str)
     }
     let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
     steps
-        .filter(|step| distinct_from.contains(&step.name))
+        .filter(|step| distinct_from.contains(&step.name.as_str()))
         .find(|step| decided_in(step, person))
         .map(|step| format!("they decided in step `{}`, and this step asks for somebody else", step.name))
 }
@@ -62,11 +69,10 @@ fn decided_in(step: &StepRun, person: &str) -> bool {
     step.work_items.iter().filter_map(|item| item.decision.as_ref()).any(|decision| decision.actor.as_str() == person)
 }
 
-/// The approval step of this name.
-pub(super) fn approval_step<'p>(process: &'p Process, name: &str) -> Option<&'p ApprovalStep> {
-    let mut steps = process.stages.iter().flat_map(|stage| &stage.steps);
-    steps.find(|step| step.name == name).and_then(|step| match &step.kind {
-        StepKind::Approval(approval) => Some(approval),
+fn approval_steps(process: &Process) -> impl Iterator<Item = (&str, &ApprovalStep)> {
+    let steps = process.stages.iter().flat_map(|stage| &stage.steps);
+    steps.filter_map(|step| match &step.kind {
+        StepKind::Approval(approval) => Some((step.name.as_str(), approval)),
         StepKind::Background(_) => None,
     })
 }

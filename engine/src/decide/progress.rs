@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::{
     definition::{OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
     event::EventKind,
-    id::StepRunId,
+    id::{StageRunId, StepRunId},
     state::{Ending, Failure, FailureReason, StageRun, StepRun, Verdict},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
 use super::{
-    ROUNDS_MAX,
+    EVENTS_MAX, ROUNDS_MAX, VISITS_MAX,
     conditions::{entry_condition, exit_condition, is_awaited},
     draft::Draft,
     open_items, start, votes,
@@ -26,16 +26,26 @@ enum Pass {
 }
 
 impl Draft<'_, '_> {
-    /// Runs until nothing changes. Each turn either ends a stage, starts or completes a step, or is the last; the number of
-    /// stages is bounded by the bound on rounds, so this ends.
+    /// Runs until nothing changes. Each turn either ends a stage, starts or completes a step, or is the last; how often a stage
+    /// is reached is bounded, so this ends.
     pub(super) fn progress(&mut self) {
         loop {
             match self.pass() {
                 Pass::Changed => {}
-                Pass::Settled if self.fail_if_stalled() => {}
+                Pass::Settled if self.end_if_stalled() => {}
                 Pass::Settled => return,
             }
         }
+    }
+
+    /// Completes what a decision has settled, before anything else is looked at: whoever was told that their decision is
+    /// accepted must not find that the stage had ended without it, as an exit condition that reads `now` would have it. It is
+    /// with a decision as with a flow's result, which completes its step as it is stored (DESIGN 2.2, 1).
+    pub(super) fn progress_from_decision(&mut self) {
+        if let Some((_, steps)) = self.current() {
+            self.complete_steps(steps);
+        }
+        self.progress();
     }
 
     fn pass(&mut self) -> Pass {
@@ -46,6 +56,7 @@ impl Draft<'_, '_> {
         if stage.status != StageRunStatus::InProgress {
             return Pass::Settled;
         }
+        let stage_run = stage.id;
         match self.stage_is_done() {
             Ok(true) => {
                 self.complete_stage();
@@ -57,7 +68,21 @@ impl Draft<'_, '_> {
                 return Pass::Changed;
             }
         }
-        if self.start_steps(steps) || self.complete_steps(steps) { Pass::Changed } else { Pass::Settled }
+        let mut changed = self.start_steps(stage_run, steps);
+        if self.is_under_way(stage_run) {
+            changed |= self.complete_steps(steps);
+        }
+        if changed { Pass::Changed } else { Pass::Settled }
+    }
+
+    /// Whether this is the stage in progress. Starting a step may end its stage: by an error, or by a rejection where nobody can
+    /// be asked.
+    fn is_under_way(&self, stage_run: StageRunId) -> bool {
+        self.state.status == SubmissionStatus::InProgress
+            && self
+                .state
+                .current_stage()
+                .is_some_and(|stage| stage.id == stage_run && stage.status == StageRunStatus::InProgress)
     }
 
     /// Whether the current stage's exit condition holds.
@@ -84,7 +109,7 @@ impl Draft<'_, '_> {
     }
 
     /// Starts each step whose entry condition holds, in written order. Answers whether anything changed.
-    fn start_steps(&mut self, steps: &[Step]) -> bool {
+    fn start_steps(&mut self, stage_run: StageRunId, steps: &[Step]) -> bool {
         let mut changed = false;
         for step in steps {
             let Some((stage, _)) = self.current() else { return changed };
@@ -107,6 +132,8 @@ impl Draft<'_, '_> {
             changed = true;
             if let Err(failure) = started {
                 self.fail_step(step_run, failure);
+            }
+            if !self.is_under_way(stage_run) {
                 return true;
             }
         }
@@ -184,12 +211,16 @@ impl Draft<'_, '_> {
             return;
         }
         let from = self.current_index();
+        let is_fault_path = self.stage_definition(run).is_some_and(|stage| stage.fault_path);
         // Routing is worked out before the stage is closed: a rule that cannot be evaluated is the stage's own error.
         match self.next_target(from) {
             Ok(target) => {
                 self.close_stage();
                 match target {
                     Target::Stage(index) => self.go_to(from, index),
+                    // A fault path never approves by silence (DESIGN 2.3): it is published only with its outcome stated, and
+                    // does not depend on that here.
+                    Target::End(None) if is_fault_path => self.end(Some(Outcome::Error)),
                     Target::End(outcome) => self.end(outcome),
                 }
             }
@@ -246,13 +277,19 @@ impl Draft<'_, '_> {
         let back = from.is_some_and(|from| index <= from);
         let round = self.state.round + u32::from(back);
         if round > ROUNDS_MAX {
-            let message = format!("routing went back more than {ROUNDS_MAX} times");
-            self.emit(EventKind::SubmissionFailed {
-                failure: Failure { reason: FailureReason::RoundsExceeded, message },
-            });
+            self.exceed_rounds(format!("routing went back more than {ROUNDS_MAX} times"));
+            return;
+        }
+        if back && self.state.version >= EVENTS_MAX {
+            self.exceed_rounds(format!("the submission's history is full: it has {EVENTS_MAX} events"));
             return;
         }
         self.start_stage_in_round(index, round);
+    }
+
+    fn exceed_rounds(&mut self, message: String) {
+        let failure = Failure { reason: FailureReason::RoundsExceeded, message };
+        self.emit(EventKind::SubmissionFailed { failure });
     }
 
     /// Starts the stage with this index.
@@ -262,7 +299,13 @@ impl Draft<'_, '_> {
 
     fn start_stage_in_round(&mut self, index: usize, round: u32) {
         let process = self.context.process;
-        if let Some(stage) = process.stages.get(index) {
+        let Some(stage) = process.stages.get(index) else { return };
+        // An error leads to its fault path without a round, and a fault path may lead forwards to where the error was: what
+        // bounds such a circle is how often a stage is visited.
+        let visits = self.state.stage_runs.iter().filter(|run| run.ending.is_none() && run.name == stage.name).count();
+        if visits >= VISITS_MAX {
+            self.exceed_rounds(format!("stage `{}` was reached more than {VISITS_MAX} times", stage.name));
+        } else {
             self.begin_stage(&stage.name, None, round, &stage.steps);
         }
     }
@@ -272,8 +315,9 @@ impl Draft<'_, '_> {
         let rejected = || self.state.latest_steps().values().any(|step| step.settled == Some(Verdict::Reject));
         match outcome {
             Some(Outcome::Error) => {
-                let failed = self.state.stage_runs.iter().rev().find_map(|stage| stage.failure.clone());
-                let failure = failed.unwrap_or_else(|| Failure {
+                let failed = self.state.stage_runs.iter().filter(|stage| stage.failure.is_some());
+                let latest = failed.max_by_key(|stage| stage.ended_at).and_then(|stage| stage.failure.clone());
+                let failure = latest.unwrap_or_else(|| Failure {
                     reason: FailureReason::FaultPath,
                     message: "the process ended with the outcome ERROR".to_owned(),
                 });
@@ -348,13 +392,19 @@ impl Draft<'_, '_> {
     }
 
     /// A stage that can never end is in error (DESIGN 2.2, "Stall"). Answers whether it was one.
-    fn fail_if_stalled(&mut self) -> bool {
+    fn end_if_stalled(&mut self) -> bool {
         if self.state.status != SubmissionStatus::InProgress {
             return false;
         }
         let Some((run, steps)) = self.current() else { return false };
         if run.status != StageRunStatus::InProgress || self.is_anything_awaited(run, steps) {
             return false;
+        }
+        if run.ending.is_some() {
+            // A path to an ending has no exit condition of its own, and nothing but itself to change what its conditions say:
+            // steps whose turn does not come are not needed, and the ending is due.
+            self.complete_stage();
+            return true;
         }
         let waiting: Vec<_> =
             run.steps.iter().filter(|step| step.status.is_open()).map(|step| format!("`{}`", step.name)).collect();
@@ -373,9 +423,11 @@ impl Draft<'_, '_> {
             Some(StageExit::When(condition)) => is_awaited(condition),
             Some(StageExit::AllCompleted) | None => false,
         };
+        // An ending does not wait for what may never come.
+        let is_path = run.ending.is_some();
         exit || steps.iter().filter_map(|step| Some((step, run.step(&step.name)?))).any(|(step, run)| {
             match run.status {
-                StepRunStatus::NotStarted => entry_condition(step).is_some_and(is_awaited),
+                StepRunStatus::NotStarted => !is_path && entry_condition(step).is_some_and(is_awaited),
                 StepRunStatus::InProgress => {
                     run.job.as_ref().is_some_and(crate::state::Job::is_live)
                         || !open_items(run).is_empty()

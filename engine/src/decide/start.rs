@@ -13,7 +13,10 @@ use crate::{
     status::WorkItemStatus,
 };
 
-use super::{authorize::barred, draft::Draft};
+use super::{
+    authorize::{barred, distinct_steps},
+    draft::Draft,
+};
 
 /// How large a flow's input may be as JSON, in bytes: a job has to fit into 256 KiB with all that surrounds its input.
 const INPUT_BYTES_MAX: usize = 200 * 1024;
@@ -29,17 +32,26 @@ struct Resolution {
     left_out: Vec<String>,
 }
 
+/// An approval step that looks for people.
+#[derive(Clone, Copy)]
+struct Asking<'p> {
+    step: &'p ApprovalStep,
+    distinct_from: &'p [&'p str],
+}
+
 impl Draft<'_, '_> {
     /// Starts a step whose entry condition holds.
     pub(super) fn start_step(&mut self, step_run: StepRunId, step: &Step) -> Result<(), Failure> {
         match &step.kind {
-            StepKind::Approval(approval) => self.start_approval(step_run, approval),
+            StepKind::Approval(approval) => self.start_approval(step_run, &step.name, approval),
             StepKind::Background(background) => self.start_background(step_run, background),
         }
     }
 
-    fn start_approval(&mut self, step_run: StepRunId, step: &ApprovalStep) -> Result<(), Failure> {
-        let mut resolution = self.resolve(step, &step.assign)?;
+    fn start_approval(&mut self, step_run: StepRunId, name: &str, step: &ApprovalStep) -> Result<(), Failure> {
+        let distinct_from = distinct_steps(self.context.process, name);
+        let asking = Asking { step, distinct_from: &distinct_from };
+        let mut resolution = self.resolve(asking, &step.assign)?;
         if let Err(failure) = enough(step, &resolution) {
             match &step.on_no_approvers {
                 OnNoApprovers::Error => return Err(failure),
@@ -48,7 +60,7 @@ impl Draft<'_, '_> {
                     return Ok(());
                 }
                 OnNoApprovers::Fallback(rules) => {
-                    resolution = self.resolve(step, rules)?;
+                    resolution = self.resolve(asking, rules)?;
                     enough(step, &resolution)?;
                 }
             }
@@ -69,28 +81,33 @@ impl Draft<'_, '_> {
         self.reject(step_run);
     }
 
-    fn resolve(&mut self, step: &ApprovalStep, rules: &[AssignRule]) -> Result<Resolution, Failure> {
+    fn resolve(&mut self, asking: Asking<'_>, rules: &[AssignRule]) -> Result<Resolution, Failure> {
         let mut resolution = Resolution::default();
         for rule in rules {
             match rule {
-                AssignRule::User(name) => self.add_person(step, name, format!("user {name}"), &mut resolution),
-                AssignRule::ManagerOf { user, levels } => self.add_manager(step, user, *levels, &mut resolution)?,
+                AssignRule::User(name) => self.add_person(asking, name, format!("user {name}"), &mut resolution),
+                AssignRule::ManagerOf { user, levels } => self.add_manager(asking, user, *levels, &mut resolution)?,
                 AssignRule::Group(name) => {
                     let members = self.context.directory.members_of_group(name).map(owned);
-                    self.add_members(step, Assignee::Group(name.clone()), members, &mut resolution);
+                    self.add_members(asking, Assignee::Group(name.clone()), members, &mut resolution);
                 }
                 AssignRule::Queue(name) => {
                     let members = self.context.directory.members_of_queue(name).map(owned);
-                    self.add_members(step, Assignee::Queue(name.clone()), members, &mut resolution);
+                    self.add_members(asking, Assignee::Queue(name.clone()), members, &mut resolution);
                 }
             }
+        }
+        // Nobody is left out in silence: whoever is not asked would not be counted either.
+        if resolution.found.len() > ASKED_MAX {
+            let message = format!("{} would be asked: at most {ASKED_MAX} can be", resolution.found.len());
+            return Err(Failure { reason: FailureReason::NoApprovers, message });
         }
         Ok(resolution)
     }
 
     fn add_manager(
         &mut self,
-        step: &ApprovalStep,
+        asking: Asking<'_>,
         user: &crate::expression::Expression,
         levels: u32,
         resolution: &mut Resolution,
@@ -102,15 +119,15 @@ impl Draft<'_, '_> {
         match self.context.directory.manager_of(&name, levels) {
             Ok(manager) => {
                 let reason = format!("manager_of {} = {name}, {levels} up: {manager}", user.source());
-                self.add_person(step, manager.as_str(), reason, resolution);
+                self.add_person(asking, manager.as_str(), reason, resolution);
             }
             Err(reason) => resolution.left_out.push(reason),
         }
         Ok(())
     }
 
-    fn add_person(&self, step: &ApprovalStep, name: &str, reason: String, resolution: &mut Resolution) {
-        match self.unfit(step, name) {
+    fn add_person(&self, asking: Asking<'_>, name: &str, reason: String, resolution: &mut Resolution) {
+        match self.unfit(asking, name) {
             Some(why) => resolution.left_out.push(why),
             None => add(resolution, Assignee::User(name.to_owned()), reason),
         }
@@ -119,7 +136,7 @@ impl Draft<'_, '_> {
     /// A group or a queue: one work item for all of it, or, where people are counted, one for each of its members.
     fn add_members(
         &self,
-        step: &ApprovalStep,
+        asking: Asking<'_>,
         assignee: Assignee,
         members: Option<BTreeSet<String>>,
         resolution: &mut Resolution,
@@ -129,11 +146,11 @@ impl Draft<'_, '_> {
             return;
         };
         let reason = format!("{} {}", assignee.kind(), assignee.name());
-        if step.decision.counts_people() {
+        if asking.step.decision.counts_people() {
             for member in &members {
-                self.add_person(step, member, format!("{reason}: member {member}"), resolution);
+                self.add_person(asking, member, format!("{reason}: member {member}"), resolution);
             }
-        } else if members.iter().any(|member| self.unfit(step, member).is_none()) {
+        } else if members.iter().any(|member| self.unfit(asking, member).is_none()) {
             add(resolution, assignee, reason);
         } else {
             resolution.left_out.push(format!("{reason} has no member who is active and may decide"));
@@ -141,12 +158,12 @@ impl Draft<'_, '_> {
     }
 
     /// What stands against asking a person.
-    fn unfit(&self, step: &ApprovalStep, name: &str) -> Option<String> {
+    fn unfit(&self, asking: Asking<'_>, name: &str) -> Option<String> {
         match self.context.directory.users.get(name) {
             None => Some(format!("there is no user `{name}`")),
             Some(user) if !user.active => Some(format!("user `{name}` is not active")),
             Some(_) => {
-                barred(&self.state, &step.distinct_from, name).map(|why| format!("user `{name}` may not: {why}"))
+                barred(&self.state, asking.distinct_from, name).map(|why| format!("user `{name}` may not: {why}"))
             }
         }
     }
@@ -233,7 +250,7 @@ pub(super) fn approval_outputs(run: &StepRun, settled: Option<Verdict>) -> Json 
 }
 
 fn add(resolution: &mut Resolution, assignee: Assignee, reason: String) {
-    if resolution.found.iter().all(|(found, _)| *found != assignee) && resolution.found.len() < ASKED_MAX {
+    if resolution.found.iter().all(|(found, _)| *found != assignee) {
         resolution.found.push((assignee, reason));
     }
 }

@@ -10,7 +10,7 @@ use super::{
     complaint::{Complaint, Complaints, Place},
     duration,
     source::{self, Text},
-    suggest::did_you_mean,
+    suggest::nearest,
     yaml,
 };
 use crate::expression::{Expression, Scope, Type};
@@ -27,7 +27,7 @@ mod step;
 
 pub use approval::{ASSIGN_RULES_MAX, DISTINCT_FROM_MAX, MANAGER_LEVELS_MAX};
 pub use background::{ATTEMPTS_MAX, BACKOFF_MAX, INPUT_FIELDS_MAX, NON_RETRYABLE_MAX, SYNC_TIMEOUT_MS_MAX};
-pub use expressions::scope;
+pub use expressions::{scope, summary_scope};
 pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};
 pub use routing::ROUTES_MAX;
 
@@ -148,7 +148,7 @@ pub fn kind_of(text: &str) -> Result<Kind, Vec<Complaint>> {
         let message = format!("`{}` is not read; this version reads `{API_VERSION}`", header.api_version.value);
         checker.error(&header.api_version, "apiVersion", message);
     }
-    let kind = checker.word(&header.kind, "kind", "kind of definition", &Kind::ALL.map(|kind| (kind.as_str(), kind)));
+    let kind = checker.word(&header.kind, "kind", &Kind::ALL.map(|kind| (kind.as_str(), kind)));
     checker.complaints.settle(kind).map(|(kind, _)| kind)
 }
 
@@ -224,22 +224,33 @@ impl<'a> Checker<'a> {
     }
 
     /// One of some words.
-    fn word<T: Copy>(&mut self, word: &Text, path: &str, what: &str, words: &[(&str, T)]) -> Option<T> {
-        self.word_at(word, &word.value, path, what, words)
+    fn word<T: Copy>(&mut self, word: &Text, path: &str, words: &[(&str, T)]) -> Option<T> {
+        self.word_or(word, &word.value, path, words, &[])
     }
 
-    fn word_at<T: Copy>(
+    /// One of some words, where something else than a word could be written too.
+    fn word_or<T: Copy>(
         &mut self,
         at: impl Into<Place>,
         word: &str,
         path: &str,
-        what: &str,
         words: &[(&str, T)],
+        or: &[&str],
     ) -> Option<T> {
         let found = words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value);
         if found.is_none() {
-            let known: Vec<String> = words.iter().map(|(known, _)| format!("`{known}`")).collect();
-            self.error(at, path, format!("`{}` is no {what}; use {}", shorten(word), known.join(" or ")));
+            let known: Vec<String> = words
+                .iter()
+                .map(|(known, _)| *known)
+                .chain(or.iter().copied())
+                .map(|known| format!("`{known}`"))
+                .collect();
+            let choice = match known.split_last() {
+                Some((last, [])) => last.clone(),
+                Some((last, others)) => format!("{} or {last}", others.join(", ")),
+                None => String::new(),
+            };
+            self.error(at, path, format!("`{}` is not understood; write {choice}", shorten(word)));
         }
         found
     }
@@ -277,14 +288,26 @@ impl<'a> Checker<'a> {
         number.value
     }
 
-    /// Complains of a list that is too long, or empty where it must not be.
-    fn length<T>(&mut self, list: &Spanned<Vec<T>>, path: &str, what: &str, least: usize, most: usize) {
-        let length = list.value.len();
-        if length < least {
+    /// A list that is not empty, as far as it is looked at. Complains of one that is longer.
+    fn list<'l, T>(&mut self, list: &'l Spanned<Vec<T>>, path: &str, what: &str, most: usize) -> &'l [T] {
+        if list.value.is_empty() {
             self.error(list, path, format!("at least one {what} is needed"));
-        } else if length > most {
-            self.error(list, path, format!("{length} are too many; use at most {most}"));
         }
+        self.at_most(&list.value, list, path, most)
+    }
+
+    fn at_most<'l, T>(&mut self, list: &'l [T], at: impl Into<Place>, path: &str, most: usize) -> &'l [T] {
+        if list.len() > most {
+            self.error(at, path, format!("{} are too many; use at most {most}", list.len()));
+        }
+        &list[..list.len().min(most)]
+    }
+
+    /// The end of a complaint about an unknown name: what may have been meant, or nothing.
+    fn hint<'n>(&self, name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+        // Beyond the bound nothing is added, and looking for near names would be work for nothing.
+        let near = if self.complaints.is_full() { None } else { nearest(name, names) };
+        near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
     }
 
     /// Complains of a user, a group or a queue that does not exist.
@@ -316,12 +339,8 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown(&mut self, name: &Text, path: &str, of: Named) {
-        // Beyond the bound nothing is added, and looking for near names would be work for nothing.
-        if self.complaints.is_full() {
-            return;
-        }
-        let names = self.known.names(of);
-        let hint = did_you_mean(&name.value, names.iter().map(String::as_str));
+        let names = if self.complaints.is_full() { Vec::new() } else { self.known.names(of) };
+        let hint = self.hint(&name.value, names.iter().map(String::as_str));
         self.error(name, path, format!("there is no {} `{}`{hint}", of.as_str(), shorten(&name.value)));
     }
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use jsonschema::error::ValidationErrorKind;
+
 use crate::Json;
 
 /// How many values a schema holds when each reference is replaced by what it names. It bounds the work for one place in
@@ -40,6 +42,21 @@ pub(super) fn check_bounds(schema: &Json) -> Result<(), String> {
         return Err(format!("it is too large: at most {SCHEMA_NODES_MAX} values, references included"));
     }
     Ok(())
+}
+
+/// Why the compiler refused a schema.
+pub(super) fn refusal(error: &jsonschema::ValidationError<'_>) -> String {
+    let reason = match error.kind() {
+        ValidationErrorKind::Format { format } if format == "regex" => format!(
+            "{} cannot be used as a pattern; write a regular expression without look-around and back references, which \
+             compiles to at most {} KiB",
+            error.instance(),
+            PATTERN_BYTES_MAX / 1024,
+        ),
+        _ => error.to_string(),
+    };
+    let path = error.instance_path().to_string();
+    if path.is_empty() { reason } else { format!("{reason} (at `{path}`)") }
 }
 
 /// Refuses the keywords that would let a reference mean something else than a place in this document.
@@ -120,6 +137,9 @@ impl<'s> Extents<'s> {
             Some(Some(extent)) => return Ok(*extent),
             Some(None) => return Err(format!("`$ref: {reference}` leads back to itself")),
             None => {}
+        }
+        if !reference.starts_with('#') {
+            return Err(format!("`$ref: {reference}` leads to another document; use a pointer such as `#/$defs/name`"));
         }
         // Pointers with percent signs may be written in many ways; none is needed for the names of fields.
         let target = reference

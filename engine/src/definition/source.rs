@@ -232,7 +232,7 @@ pub(super) struct Flow {
     _kind: IgnoredAny,
     pub(super) name: Text,
     #[serde(rename = "type")]
-    pub(super) flow_type: Text,
+    pub(super) purpose: Text,
     #[serde(default, deserialize_with = "given")]
     pub(super) input: Option<Spanned<Json>>,
     #[serde(default, deserialize_with = "given")]
@@ -265,9 +265,9 @@ pub(super) struct Directory {
     #[serde(default)]
     pub(super) users: Vec<User>,
     #[serde(default)]
-    pub(super) groups: Vec<Members>,
+    pub(super) groups: Vec<Team>,
     #[serde(default)]
-    pub(super) queues: Vec<Members>,
+    pub(super) queues: Vec<Team>,
 }
 
 #[derive(Deserialize)]
@@ -285,7 +285,7 @@ pub(super) struct User {
 /// A group or a queue.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Members {
+pub(super) struct Team {
     pub(super) name: Text,
     #[serde(default)]
     pub(super) members: Vec<Text>,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::{
     Error, Location, MessageFormatter, Options, Spanned, UserMessageFormatter,
-    options::{DuplicateKeyPolicy, MergeKeyPolicy},
+    options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy},
 };
 
 use super::{
@@ -26,7 +26,7 @@ pub const DEFINITION_NODES_MAX: usize = 50_000;
 pub const DEFINITION_REPEATED_MAX: usize = 10_000;
 
 /// Fields that the design has and this version has not: what they are called, to say so.
-const FIELDS_TO_COME: [&str; 15] = [
+const FIELDS_TO_COME: [&str; 10] = [
     "trigger",
     "tests",
     "lock",
@@ -34,11 +34,6 @@ const FIELDS_TO_COME: [&str; 15] = [
     "veto_by",
     "evaluation",
     "reuse_approval",
-    "timer",
-    "timers",
-    "deadline",
-    "reminders",
-    "escalation",
     "delegations",
     "roles",
     "time_zone",
@@ -50,10 +45,12 @@ pub(super) fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Vec<Co
         let message = format!("the definition has {} bytes; at most {DEFINITION_BYTES_MAX} are read", text.len());
         return Err(complain(Place::START, "", message));
     }
-    serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::Error)).map_err(|error| {
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let error = original(&error);
         let location = error.location().unwrap_or(Location::UNKNOWN);
-        complain(location.into(), &path_to(text, location), message(error))
+        let found = Sought::by(error).and_then(|sought| find(text, location, sought));
+        let (path, location) = found.unwrap_or((String::new(), location));
+        complain(location.into(), &path, message(error))
     })
 }
 
@@ -63,7 +60,7 @@ fn complain(at: Place, path: &str, message: String) -> Vec<Complaint> {
     complaints.settle::<()>(None).err().unwrap_or_default()
 }
 
-fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
+fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEFINITION_DEPTH_MAX,
@@ -80,7 +77,7 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
             max_total_replayed_events: DEFINITION_REPEATED_MAX,
             max_replay_stack_depth: 8,
         },
-        duplicate_keys: duplicate_keys,
+        duplicate_keys: DuplicateKeyPolicy::Error,
         merge_keys: MergeKeyPolicy::Error,
         strict_booleans: true,
         underscored_numbers_as_strings: true,
@@ -132,7 +129,6 @@ fn message(error: &Error) -> String {
 }
 
 fn unknown_field(field: &str, expected: &[&str]) -> String {
-    // Names with an underscore in front are read by nobody; they only make room for a field read elsewhere.
     if FIELDS_TO_COME.contains(&field) {
         return format!("the field `{field}` is not supported yet");
     }
@@ -146,12 +142,68 @@ fn unknown_field(field: &str, expected: &[&str]) -> String {
     }
 }
 
-/// The path of the value or field at a location, in a text that could not be read into what was wanted: as much of it
-/// as can be read.
-fn path_to(text: &str, location: Location) -> String {
-    // Fields given twice are passed over here: the second is the one complained of, and has a location of its own.
-    let tree = serde_saphyr::from_str_with_options::<Spanned<Tree>>(text, options(DuplicateKeyPolicy::PassThrough));
-    tree.ok().and_then(|tree| tree.value.path_to(location)).unwrap_or_default()
+/// What an error is about, and where its location is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sought {
+    /// A field, at its name.
+    Field,
+    /// The value of a field, at the name of the field.
+    ValueOfField,
+    /// An object, at the name of one of its fields.
+    Object,
+    /// A value. A list may begin where its first element does, and that where its first field does: the outermost.
+    Value,
+}
+
+impl Sought {
+    /// `None` for a text that is too large, which is not read once more.
+    fn by(error: &Error) -> Option<Self> {
+        match error {
+            Error::SerdeUnknownField { .. } | Error::DuplicateMappingKey { .. } => Some(Self::Field),
+            Error::SerdeInvalidType { .. } => Some(Self::ValueOfField),
+            Error::SerdeMissingField { .. } => Some(Self::Object),
+            Error::Budget { .. }
+            | Error::AliasReplayLimitExceeded { .. }
+            | Error::AliasExpansionLimitExceeded { .. }
+            | Error::AliasReplayStackDepthExceeded { .. } => None,
+            _ => Some(Self::Value),
+        }
+    }
+}
+
+/// The path of what an error is about and the place to show, in a text that is YAML but could not be read into what was
+/// wanted.
+fn find(text: &str, location: Location, sought: Sought) -> Option<(String, Location)> {
+    let mut options = options();
+    // What is refused for one of these is found all the same: it has a location of its own.
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    options.non_finite_float_policy = NonFiniteFloatPolicy::PassThrough;
+    let tree = serde_saphyr::from_str_with_options::<Spanned<Tree>>(text, options).ok()?;
+    find_in(&tree, (location.line(), location.column()), sought)
+}
+
+fn find_in(tree: &Spanned<Tree>, place: (u64, u64), sought: Sought) -> Option<(String, Location)> {
+    let is_at = |location: Location| (location.line(), location.column()) == place;
+    if sought == Sought::Value && is_at(tree.referenced) {
+        return Some((String::new(), tree.referenced));
+    }
+    match &tree.value {
+        Tree::Leaf => None,
+        Tree::List(elements) => elements.iter().enumerate().find_map(|(index, element)| {
+            let (inner, location) = find_in(element, place, sought)?;
+            Some((join(&format!("[{index}]"), &inner), location))
+        }),
+        Tree::Object(fields) => fields.iter().find_map(|(name, value)| {
+            match sought {
+                Sought::Field if is_at(name.referenced) => return Some((name.value.clone(), name.referenced)),
+                Sought::ValueOfField if is_at(name.referenced) => return Some((name.value.clone(), value.referenced)),
+                Sought::Object if is_at(name.referenced) => return Some((String::new(), tree.referenced)),
+                _ => {}
+            }
+            let (inner, location) = find_in(value, place, sought)?;
+            Some((join(&name.value, &inner), location))
+        }),
+    }
 }
 
 /// Any document, reduced to where its values are.
@@ -159,24 +211,6 @@ enum Tree {
     Leaf,
     List(Vec<Spanned<Tree>>),
     Object(Vec<(Spanned<String>, Spanned<Tree>)>),
-}
-
-impl Tree {
-    fn path_to(&self, location: Location) -> Option<String> {
-        let is_it = |other: Location| (other.line(), other.column()) == (location.line(), location.column());
-        match self {
-            Self::Leaf => None,
-            Self::List(elements) => elements.iter().enumerate().find_map(|(index, element)| {
-                let inner = element.value.path_to(location).or_else(|| is_it(element.referenced).then(String::new))?;
-                Some(join(&format!("[{index}]"), &inner))
-            }),
-            Self::Object(fields) => fields.iter().find_map(|(name, value)| {
-                let hit = || (is_it(name.referenced) || is_it(value.referenced)).then(String::new);
-                let inner = value.value.path_to(location).or_else(hit)?;
-                Some(join(&name.value, &inner))
-            }),
-        }
-    }
 }
 
 fn join(outer: &str, inner: &str) -> String {

@@ -68,7 +68,7 @@ impl Link {
         self.declared.lock().await.remove(task_queue);
     }
 
-    /// The connection does not answer any more: it is given up, and another one opened.
+    /// It does not answer any more, or a queue is missing: it is given up, and another one opened, which declares everything.
     pub(super) fn suspect(&self) {
         self.suspect.notify_one();
     }
@@ -105,7 +105,7 @@ impl Link {
                     None => return reason.unwrap_or_else(|| "closed".to_owned()),
                 },
                 _ = watch.tick() => {}
-                () = self.suspect.notified() => return "the broker does not answer".to_owned(),
+                () = self.suspect.notified() => return "something is wrong with it".to_owned(),
             }
         }
     }

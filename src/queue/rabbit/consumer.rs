@@ -98,7 +98,6 @@ impl State {
                 self.backoff.pause().await;
                 continue;
             };
-            self.backoff = Backoff::new();
             let mut settle = Settle {
                 acker: Some(message.acker),
                 raw: Vec::new(),
@@ -109,16 +108,21 @@ impl State {
             };
             match read::<M>(&message.data) {
                 Ok(body) => {
+                    self.backoff = Backoff::new();
                     settle.raw = message.data;
                     return Some(Delivery { body, acknowledge: Box::new(settle) });
                 }
                 Err(reason) => {
-                    warn!(queue = settle.queue, reason, "buried a message that cannot be read");
+                    // The reason may quote the message, which is for the dead letter and not for the log.
+                    warn!(queue = settle.queue, "burying a message that cannot be read");
                     settle.raw = message.data;
-                    if let Err(error) = Box::new(settle).bury(&reason).await {
-                        // It is requeued and will be buried when the broker is well again.
-                        warn!(%error, "could not bury it yet");
-                        self.backoff.pause().await;
+                    match Box::new(settle).bury(&reason).await {
+                        Ok(()) => self.backoff = Backoff::new(),
+                        // It goes back, and is buried when the broker is well again.
+                        Err(error) => {
+                            warn!(%error, "could not bury it yet");
+                            self.backoff.pause().await;
+                        }
                     }
                 }
             }
@@ -133,6 +137,8 @@ impl State {
             Err(error) => {
                 if link.is_open() {
                     warn!(%error, "cannot consume from the broker");
+                    // Somebody has deleted a queue: the next connection declares it.
+                    link.suspect();
                 }
                 self.backoff.pause().await;
                 Some(None)

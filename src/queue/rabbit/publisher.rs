@@ -145,7 +145,10 @@ async fn publish_batch(open: &Open, batch: &[&Outgoing]) -> Vec<Outcome> {
             Ok(Ok(Confirmation::Ack(_) | Confirmation::NotRequested)) => Outcome::Confirmed,
             Ok(Err(error)) => Outcome::Unconfirmed(error.to_string()),
             Err(_) => {
-                open.link.suspect();
+                // Out of memory or disk, it says so, and a new connection would change nothing.
+                if open.link.is_open() {
+                    open.link.suspect();
+                }
                 Outcome::Unconfirmed("the broker did not confirm in time".to_owned())
             }
         };

@@ -41,7 +41,7 @@ fn work<'a>(batch: &'a Checked<'a>) -> Work<'a> {
             values.number(Some(expected.cast_signed()));
         }),
     );
-    work.bulk(sql!("submission/insert"), Bulk::of(batch.new(), |values, row| write::submission(values, row, now)));
+    work.bulk(sql!("submission/insert"), Bulk::of(batch.made(), |values, row| write::submission(values, row, now)));
     work.bulk(
         sql!("event/insert"),
         Bulk::of(batch.rows(|commit| &commit.events), |values, (of, row)| write::event(values, of, row)),
@@ -49,7 +49,7 @@ fn work<'a>(batch: &'a Checked<'a>) -> Work<'a> {
     work.bulk(
         sql!("stage_run/upsert"),
         Bulk::of(batch.rows(|commit| &commit.changes.stage_runs), |values, (of, row)| {
-            write::stage_run(values, of, row)
+            write::stage_run(values, of, row);
         }),
     );
     work.bulk(
@@ -59,7 +59,7 @@ fn work<'a>(batch: &'a Checked<'a>) -> Work<'a> {
     work.bulk(
         sql!("work_item/upsert"),
         Bulk::of(batch.rows(|commit| &commit.changes.work_items), |values, (of, row)| {
-            write::work_item(values, of, row)
+            write::work_item(values, of, row);
         }),
     );
     work.bulk(

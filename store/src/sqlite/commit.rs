@@ -42,7 +42,7 @@ fn write_batch(to: &Connection, batch: &Checked<'_>) -> Result<(), StoreError> {
     if changed != expected {
         return Err(StoreError::Conflict);
     }
-    write_each(to, sql!("submission/insert"), batch.new(), |values, row| write::submission(values, row, now))?;
+    write_each(to, sql!("submission/insert"), batch.made(), |values, row| write::submission(values, row, now))?;
     write_each(to, sql!("event/insert"), batch.rows(|commit| &commit.events), |values, (of, row)| {
         write::event(values, of, row);
     })?;

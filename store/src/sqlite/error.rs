@@ -5,10 +5,11 @@ use rusqlite::{Error, ErrorCode, ffi};
 use crate::StoreError;
 
 pub(super) fn from_sqlite(error: Error) -> StoreError {
-    let Error::SqliteFailure(failure, message) = &error else {
-        return from_text(&error.to_string());
+    let (failure, message) = match error {
+        Error::SqliteFailure(failure, message) => (failure, message),
+        other => return from_text(&other.to_string()),
     };
-    let text = message.clone().unwrap_or_else(|| failure.to_string());
+    let text = message.unwrap_or_else(|| failure.to_string());
     match failure.code {
         // A primary key says that somebody else wrote the same row first. Any other constraint holds a rule that this program
         // has broken.

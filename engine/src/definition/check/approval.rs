@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_saphyr::Spanned;
 
-use super::{Checker, Named, Text, did_you_mean, expressions::Wanted, process::Facts, shorten};
+use super::{Checker, Named, Text, expressions::Wanted, process::Facts, shorten};
 use crate::definition::{
     ApprovalStep, AssignRule, DecisionRule, FlowType, OnNoApprovers, Quorum, RejectRule,
     source::{self, WordOr},
@@ -58,8 +58,8 @@ impl Checker<'_> {
         let all = DecisionRule { approve: Quorum::All, reject: RejectRule::Unreachable };
         let rule = match &source.value {
             WordOr::Word(word) => {
-                let what = "decision rule; besides `{ at_least: n }` and `{ percent: p }`";
-                return self.word_at(source, word, path, what, &[("any", ANY), ("all", all)]).unwrap_or(ANY);
+                let or = ["{ at_least: n }", "{ percent: p }"];
+                return self.word_or(source, word, path, &[("any", ANY), ("all", all)], &or).unwrap_or(ANY);
             }
             WordOr::Object(rule) => rule,
         };
@@ -84,8 +84,7 @@ impl Checker<'_> {
             match &reject.value {
                 WordOr::Word(word) => {
                     let words = [("any", RejectRule::Any), ("unreachable", RejectRule::Unreachable)];
-                    let what = "rule for rejecting; besides `{ at_least: n }`";
-                    self.word_at(reject, word, &path, what, &words).unwrap_or(RejectRule::Any)
+                    self.word_or(reject, word, &path, &words, &["{ at_least: n }"]).unwrap_or(RejectRule::Any)
                 }
                 WordOr::Object(source::AtLeast { at_least }) => {
                     RejectRule::AtLeast(self.number(Some(at_least), &format!("{path}.at_least"), (1, PEOPLE_MAX), 1))
@@ -101,8 +100,8 @@ impl Checker<'_> {
         path: &str,
         decision: DecisionRule,
     ) -> Option<Vec<AssignRule>> {
-        self.length(rules, path, "user, group, queue or manager", 1, ASSIGN_RULES_MAX);
-        let rules: Vec<Option<AssignRule>> = (rules.value.iter().enumerate())
+        let rules = self.list(rules, path, "user, group, queue or manager", ASSIGN_RULES_MAX);
+        let rules: Vec<Option<AssignRule>> = (rules.iter().enumerate())
             .map(|(index, rule)| self.assign_rule(rule, &format!("{path}[{index}]"), decision))
             .collect();
         rules.into_iter().collect()
@@ -181,9 +180,8 @@ impl Checker<'_> {
         let Some(source) = &source.on_no_approvers else { return Some(OnNoApprovers::Error) };
         match &source.value {
             WordOr::Word(word) => {
-                let what = "way to go on; besides `{ fallback: [whom, …] }`";
                 let words = [("error", Word::Error), ("reject", Word::Reject)];
-                self.word_at(source, word, path, what, &words).map(|word| match word {
+                self.word_or(source, word, path, &words, &["{ fallback: [whom, …] }"]).map(|word| match word {
                     Word::Error => OnNoApprovers::Error,
                     Word::Reject => OnNoApprovers::Reject,
                 })
@@ -195,9 +193,8 @@ impl Checker<'_> {
     }
 
     fn distinct_from(&mut self, step: &Text, names: &[Text], path: &str, facts: &Facts<'_>) {
-        if let Some(beyond) = names.get(DISTINCT_FROM_MAX) {
-            self.error(beyond, path, format!("{} are too many; use at most {DISTINCT_FROM_MAX}", names.len()));
-        }
+        let Some(first) = names.first() else { return };
+        let names = self.at_most(names, first, path, DISTINCT_FROM_MAX);
         for (index, name) in names.iter().enumerate() {
             let path = format!("{path}[{index}]");
             match facts.steps.get(name.value.as_str()) {
@@ -215,7 +212,7 @@ impl Checker<'_> {
                 }
                 None => {
                     let approvals = facts.steps.iter().filter(|(_, asks)| **asks).map(|(name, _)| *name);
-                    let hint = did_you_mean(&name.value, approvals);
+                    let hint = self.hint(&name.value, approvals);
                     self.error(name, &path, format!("there is no step `{}`{hint}", shorten(&name.value)));
                 }
             }

@@ -47,7 +47,7 @@ impl Checker<'_> {
         let execution = source
             .execution
             .as_ref()
-            .and_then(|word| self.word(word, &format!("{path}.execution"), "way to execute", &EXECUTIONS))
+            .and_then(|word| self.word(word, &format!("{path}.execution"), &EXECUTIONS))
             .unwrap_or(Execution::Auto);
         let sync_timeout = self.sync_timeout(source, execution, &format!("{path}.sync_timeout"));
         let input = self.input(source, &format!("{path}.input"));
@@ -99,9 +99,8 @@ impl Checker<'_> {
         {
             self.error(written, &at("max_interval"), "the longest wait is shorter than the first one");
         }
-        if let Some(beyond) = retry.non_retryable.get(NON_RETRYABLE_MAX) {
-            let message = format!("{} are too many; use at most {NON_RETRYABLE_MAX}", retry.non_retryable.len());
-            self.error(beyond, &at("non_retryable"), message);
+        if let Some(first) = retry.non_retryable.first() {
+            self.at_most(&retry.non_retryable, first, &at("non_retryable"), NON_RETRYABLE_MAX);
         }
         RetryPolicy {
             max_attempts: self.number(

@@ -62,7 +62,7 @@ impl Checker<'_> {
         name.value.clone()
     }
 
-    fn group_cycle(&mut self, groups: &[source::Members]) {
+    fn group_cycle(&mut self, groups: &[source::Team]) {
         let edges: BTreeMap<&str, Vec<&str>> = groups
             .iter()
             .map(|group| (group.name.value.as_str(), group.groups.iter().map(|inner| inner.value.as_str()).collect()))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Checker, Place, Text, did_you_mean, shorten};
+use super::{Checker, Place, Text, shorten};
 use crate::expression::{Expression, ExpressionError, Scope, Type};
 
 /// What the expressions of a process may read (DESIGN 2.2), given the type of its record and the names of its stages
@@ -15,6 +15,16 @@ pub fn scope<'a>(
     stages: impl IntoIterator<Item = &'a str>,
     steps: impl IntoIterator<Item = &'a str>,
 ) -> Scope {
+    let step = Type::closed_object([("status", Type::String), ("outputs", Type::Dyn), ("decision", Type::Dyn)]);
+    let stage = Type::closed_object([("status", Type::String)]);
+    summary_scope(record)
+        .with("steps", each(steps, &step))
+        .with("stages", each(stages, &stage))
+        .with("inputs", Type::Dyn)
+}
+
+/// What a summary may read: it is made when a record is submitted, before anything has run.
+pub fn summary_scope(record: &Type) -> Scope {
     let submission = Type::closed_object([
         ("id", Type::String),
         ("submitter", Type::String),
@@ -23,15 +33,7 @@ pub fn scope<'a>(
         ("round", Type::Int),
         ("submitted_at", Type::Timestamp),
     ]);
-    let step = Type::closed_object([("status", Type::String), ("outputs", Type::Dyn), ("decision", Type::Dyn)]);
-    let stage = Type::closed_object([("status", Type::String)]);
-    Scope::new()
-        .with("record", record.clone())
-        .with("submission", submission)
-        .with("steps", each(steps, &step))
-        .with("stages", each(stages, &stage))
-        .with("inputs", Type::Dyn)
-        .with("now", Type::Timestamp)
+    Scope::new().with("record", record.clone()).with("submission", submission).with("now", Type::Timestamp)
 }
 
 fn each<'a>(names: impl IntoIterator<Item = &'a str>, ty: &Type) -> Type {
@@ -92,7 +94,7 @@ impl Checker<'_> {
             _ => None,
         });
         if let Some(field) = undeclared {
-            let hint = did_you_mean(field, fields.keys().map(String::as_str));
+            let hint = self.hint(field, fields.keys().map(String::as_str));
             let message = format!("the schema of the record does not declare `{}`{hint}", shorten(field));
             self.warning(source, path, message);
         }

@@ -12,7 +12,7 @@ impl Checker<'_> {
     pub(super) fn flow(&mut self, source: &source::Flow) -> Option<Flow> {
         let name = self.definition_name(&source.name, "name");
         let types = TYPES.map(|flow_type| (flow_type.as_str(), flow_type));
-        let flow_type = self.word(&source.flow_type, "type", "type of flow", &types);
+        let flow_type = self.word(&source.purpose, "type", &types);
         let task_queue = match &source.task_queue {
             Some(task_queue) => self.definition_name(task_queue, "task_queue"),
             None => TASK_QUEUE.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Checker, Text, expressions::Wanted, expressions::scope, routing::Map};
+use super::{Checker, Text, expressions::Wanted, expressions::scope, expressions::summary_scope, routing::Map};
 use crate::{
     definition::{Process, RecordType, Schema, Stage, StageExit, Step, source},
     expression::Type,
@@ -44,14 +44,13 @@ impl Checker<'_> {
         let record = self.record(&source.record);
         let facts = self.facts(source);
         let stages = source.stages.value.iter().map(|stage| stage.value.name.value.as_str());
-        self.scope = scope(&self.record, stages, facts.steps.keys().copied());
-
+        self.scope = summary_scope(&self.record);
         let summary = source.summary.as_ref().map(|summary| self.expression(summary, "summary", Wanted::Text));
-        self.length(&source.stages, "stages", "stage", 1, STAGES_MAX);
+        self.scope = scope(&self.record, stages, facts.steps.keys().copied());
         let map = Map::new(&source.stages.value);
-        let stages: Vec<Option<Stage>> = (source.stages.value.iter().enumerate())
-            .map(|(index, stage)| self.stage(index, &stage.value, &map, &facts))
-            .collect();
+        let stages = self.list(&source.stages, "stages", "stage", STAGES_MAX);
+        let stages: Vec<Option<Stage>> =
+            (stages.iter().enumerate()).map(|(index, stage)| self.stage(index, &stage.value, &map, &facts)).collect();
         let on_rejection = self.on_rejection(source.on_rejection.as_ref(), &map);
         self.reach(source, &stages, on_rejection);
         let rejection_path = self.path(source.rejection_path.as_ref(), "rejection_path", "the rejection path", &facts);

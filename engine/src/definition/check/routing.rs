@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_saphyr::Spanned;
 
-use super::{Checker, Text, did_you_mean, graph, shorten};
+use super::{Checker, Text, graph, shorten};
 use crate::definition::{
     OnRejection, Outcome, Route, Stage, Target,
     source::{self, WordOr},
@@ -60,11 +60,11 @@ impl Checker<'_> {
             let following = (index + 1..map.stages.len()).find(|later| !map.is_fault(*later));
             return Some(vec![Route { when: None, to: following.map_or(Target::End(None), Target::Stage) }]);
         };
-        self.length(next, &path, "rule", 1, ROUTES_MAX);
+        let rules = self.list(next, &path, "rule", ROUTES_MAX);
         let last = next.value.len().saturating_sub(1);
         let mut always = false;
         let mut routes = Vec::new();
-        for (number, rule) in next.value.iter().enumerate() {
+        for (number, rule) in rules.iter().enumerate() {
             let path = format!("{path}[{number}]");
             if always {
                 self.error(rule, &path, "this rule is never looked at: the one before has no `when`");
@@ -84,10 +84,8 @@ impl Checker<'_> {
     }
 
     fn target(&mut self, rule: &source::Rule, from: &source::Stage, map: &Map<'_>, path: &str) -> Target {
-        let outcome = rule
-            .outcome
-            .as_ref()
-            .and_then(|outcome| self.word(outcome, &format!("{path}.outcome"), "outcome", &OUTCOMES));
+        let outcome =
+            rule.outcome.as_ref().and_then(|outcome| self.word(outcome, &format!("{path}.outcome"), &OUTCOMES));
         let path_to = format!("{path}.to");
         if rule.to.value == END {
             if from.fault_path && rule.outcome.is_none() {
@@ -139,8 +137,7 @@ impl Checker<'_> {
         match &source.value {
             WordOr::Word(word) => {
                 let words = [("end", OnRejection::End), ("continue", OnRejection::Continue)];
-                self.word_at(source, word, "on_rejection", "way to go on; besides `{ to: stage }`", &words)
-                    .unwrap_or(OnRejection::End)
+                self.word_or(source, word, "on_rejection", &words, &["{ to: stage }"]).unwrap_or(OnRejection::End)
             }
             WordOr::Object(source::GoTo { to }) => {
                 let Some(index) = self.stage_named(to, map, "on_rejection.to", false) else { return OnRejection::End };
@@ -158,7 +155,7 @@ impl Checker<'_> {
         let index = map.by_name.get(name.value.as_str()).copied();
         if index.is_none() {
             let names = map.by_name.keys().copied().chain(or_end.then_some(END));
-            let message = format!("there is no stage `{}`{}", shorten(&name.value), did_you_mean(&name.value, names));
+            let message = format!("there is no stage `{}`{}", shorten(&name.value), self.hint(&name.value, names));
             self.error(name, path, message);
         }
         index
@@ -168,14 +165,12 @@ impl Checker<'_> {
     pub(super) fn reach(&mut self, source: &source::Process, stages: &[Option<Stage>], on_rejection: OnRejection) {
         let map = Map::new(&source.stages.value);
         let Some(first) = source.stages.value.first() else { return };
-        if first.value.fault_path {
-            self.error(
-                &first.value.name,
-                "stages[0].fault_path",
-                "a submission begins with the first stage, which cannot be a fault path",
-            );
-        }
         self.fault_cycle(&map);
+        if first.value.fault_path {
+            let message = "a submission begins with the first stage, which cannot be a fault path";
+            self.error(&first.value.name, "stages[0].fault_path", message);
+            return;
+        }
         // What is reached is known only if all stages could be read.
         let Some(stages) = stages.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else { return };
         let mut reached = BTreeSet::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_saphyr::Spanned;
 
 use super::{
-    Checker, Text, did_you_mean, graph,
+    Checker, Text, graph,
     process::{Facts, Group, STEPS_MAX},
     shorten,
 };
@@ -13,8 +13,8 @@ use crate::definition::{Step, StepKind, StepStart, source};
 
 impl Checker<'_> {
     pub(super) fn steps(&mut self, group: Group<'_>, path: &str, facts: &Facts<'_>) -> Option<Vec<Step>> {
-        self.length(group.steps, path, "step", 1, STEPS_MAX);
-        let steps: Vec<Option<Step>> = (group.steps.value.iter().enumerate())
+        let steps = self.list(group.steps, path, "step", STEPS_MAX);
+        let steps: Vec<Option<Step>> = (steps.iter().enumerate())
             .map(|(index, step)| self.step(step, group, &format!("{path}[{index}]"), facts))
             .collect();
         self.order(group, path);
@@ -58,8 +58,8 @@ impl Checker<'_> {
         match (&start.value.after, &start.value.when) {
             (Some(after), None) => {
                 let path = format!("{path}.after");
-                self.length(after, &path, "step", 1, STEPS_MAX);
-                for (index, name) in after.value.iter().enumerate() {
+                let names = self.list(after, &path, "step", STEPS_MAX);
+                for (index, name) in names.iter().enumerate() {
                     self.earlier_step(name, step, group, &format!("{path}[{index}]"));
                 }
                 Some(StepStart::After(after.value.iter().map(|name| name.value.clone()).collect()))
@@ -93,7 +93,7 @@ impl Checker<'_> {
             self.error(name, path, "a step does not wait for itself");
         } else if !names.clone().any(|other| other == name.value) {
             let others = names.by_ref().filter(|other| *other != step.name.value);
-            let hint = did_you_mean(&name.value, others);
+            let hint = self.hint(&name.value, others);
             self.error(name, path, format!("{} has no step `{}`{hint}", group.name, shorten(&name.value)));
         }
     }

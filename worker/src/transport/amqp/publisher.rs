@@ -49,7 +49,7 @@ pub(super) async fn publish(
 async fn publish_batch(link: &Link, queue: &str, batch: &[Outgoing]) -> Vec<Result<(), String>> {
     let confirmations =
         join_all(batch.iter().map(|message| time::timeout(CONFIRM_TIMEOUT, publish_one(link, queue, message)))).await;
-    let mut returned = false;
+    let (mut returned, mut suspicious) = (false, false);
     let mut outcomes: Vec<Result<(), String>> = Vec::with_capacity(batch.len());
     for confirmation in confirmations {
         outcomes.push(match confirmation {
@@ -59,15 +59,22 @@ async fn publish_batch(link: &Link, queue: &str, batch: &[Outgoing]) -> Vec<Resu
                 Ok(())
             }
             Ok(Ok(Confirmation::Nack(_))) => Err("the broker refused to take it now".to_owned()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the broker did not confirm in time".to_owned()),
+            Ok(Err(error)) => {
+                suspicious = true;
+                Err(error.to_string())
+            }
+            Err(_) => {
+                // Out of memory or disk, it says so, and a new connection would change nothing.
+                suspicious |= !link.connection.status().blocked();
+                Err("the broker did not confirm in time".to_owned())
+            }
         });
     }
     if returned {
         // All go to one queue. It is declared with each connection: somebody has deleted it, the next brings it back.
         outcomes = outcomes.iter().map(|_| Err("there is no queue for reports".to_owned())).collect();
     }
-    if outcomes.iter().any(Result::is_err) {
+    if returned || suspicious {
         link.suspect();
     }
     outcomes

@@ -1,0 +1,333 @@
+//! Whatever is asked of a submission, in whatever order, on whatever process: the invariants hold.
+//!
+//! `QUORATE_LONG=1` runs ten times as many sequences.
+
+#[path = "support/invariants.rs"]
+mod invariants;
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "support/world.rs"]
+mod world;
+
+use jiff::SignedDuration;
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{FileFailurePersistence, RngAlgorithm},
+};
+use quorate_engine::{
+    command::{Actor, Command, Decide, ReportOutcome, Submit},
+    decide::record_digest,
+    decision_rule::Votes,
+    definition::{DecisionRule, Process},
+    id::{JobId, UserName},
+    state::{Submission, Verdict, VersionRef},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use processes::PEOPLE;
+use world::World;
+
+/// How many sequences each of the two properties runs: enough to visit every rule many times, and few enough for a run of all
+/// tests on a busy machine of two cores.
+const SEQUENCES: u32 = 5_000;
+
+/// As long a life as a submission usually has.
+const COMMANDS_MAX: usize = 40;
+
+fn config() -> ProptestConfig {
+    let factor = if std::env::var_os("QUORATE_LONG").is_some() { 10 } else { 1 };
+    ProptestConfig {
+        cases: SEQUENCES * factor,
+        max_shrink_iters: 20_000,
+        // The default is a cipher, which takes longer than the engine where nothing is optimised.
+        rng_algorithm: RngAlgorithm::XorShift,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/properties.txt"))),
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_invariants_hold_in_small_processes_whatever_is_asked(
+        process in processes::process(1..=2),
+        submit in submit(),
+        asks in vec(ask(), 1..=COMMANDS_MAX),
+    ) {
+        run_sequence(process, &submit, &asks);
+    }
+
+    #[test]
+    fn the_invariants_hold_in_larger_processes_whatever_is_asked(
+        process in processes::process(3..=4),
+        submit in submit(),
+        asks in vec(ask(), 1..=COMMANDS_MAX),
+    ) {
+        run_sequence(process, &submit, &asks);
+    }
+
+    #[test]
+    fn a_rule_does_not_care_for_the_order_of_votes(rule in processes::rule(), asked in 1..=7_u32, votes in vec(any::<bool>(), 7)) {
+        settles_as_its_votes_do(rule, asked, &votes);
+    }
+}
+
+/// Wherever the step is settled, the votes so far say so, whatever their order; and once all have voted, it is settled.
+fn settles_as_its_votes_do(rule: DecisionRule, asked: u32, votes: &[bool]) {
+    // A step that asks fewer people than approval takes does not start.
+    let asked = asked.max(rule.needed(asked));
+    let votes = &votes[..asked as usize];
+    let count = |votes: &[bool]| Votes {
+        asked,
+        approved: u32::try_from(votes.iter().filter(|vote| **vote).count()).unwrap_or(u32::MAX),
+        rejected: u32::try_from(votes.iter().filter(|vote| !**vote).count()).unwrap_or(u32::MAX),
+    };
+    let mut settled = None;
+    for voted in 0..=votes.len() {
+        let (forwards, rest) = votes.split_at(voted);
+        let mut backwards = forwards.to_vec();
+        backwards.reverse();
+        let outcome = rule.outcome(count(forwards));
+        assert_eq!(outcome, rule.outcome(count(&backwards)));
+        if settled.is_none() && outcome.is_some() {
+            settled = outcome;
+            if outcome == Some(Verdict::Approve) {
+                assert!(count(forwards).approved >= 1, "approved by nobody");
+            }
+        }
+        assert!(!rest.is_empty() || outcome.is_some(), "everybody has voted, and nothing is settled");
+    }
+}
+
+fn run_sequence(process: Process, submit: &Submit, asks: &[Ask]) {
+    let mut world = World::new(process, processes::flows(), processes::directory());
+    if world.run(&Command::Submit(Box::new(submit.clone()))).is_err() {
+        return;
+    }
+    for ask in asks {
+        if let Some(command) = command(ask, &mut world) {
+            // Refused or not: what must hold is checked by the world.
+            let _ = world.run(&command);
+        }
+    }
+    world.finish();
+}
+
+/// Something that is asked. Numbers choose among what there is when it is asked.
+#[derive(Clone, Debug)]
+enum Ask {
+    Decide { item: usize, closed_too: bool, as_asked: bool, who: usize, approve: bool, comment: bool, old_record: bool },
+    Report { job: usize, attempt: Attempt, outcome: ReportOutcome },
+    Recall { who: usize },
+    Cancel { who: usize },
+    Comment { who: usize },
+    Retry { who: usize, step: usize },
+    Skip { who: usize, step: usize },
+    Wait { milliseconds: i64 },
+    Overdue { job: usize, attempt: Attempt },
+    Wake,
+    SubmitAgain,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Attempt {
+    Live,
+    Before,
+    Next,
+    ForeignToken,
+    ForeignJob,
+}
+
+fn submit() -> impl Strategy<Value = Submit> {
+    let submitter = prop_oneof![6 => Just("ann"), 1 => Just("bob"), 1 => Just("stranger"), 1 => Just("dan")];
+    let on_behalf_of = proptest::option::weighted(0.1, Just("eve"));
+    let amount = prop_oneof![Just(5.0), Just(50.0)];
+    (submitter, on_behalf_of, amount).prop_map(|(submitter, on_behalf_of, amount)| Submit {
+        tenant: World::identity().0,
+        id: World::identity().1,
+        process: VersionRef { name: "process".to_owned(), version: 1 },
+        record_type: String::new(),
+        record_id: "1".to_owned(),
+        data: std::sync::Arc::new(json!({ "amount": amount })),
+        submitter: UserName::from(submitter),
+        on_behalf_of: on_behalf_of.map(UserName::from),
+        comment: String::new(),
+    })
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let who = 0..PEOPLE.len();
+    let administrator = prop_oneof![4 => Just(5_usize), 1 => who.clone()];
+    let any = 0..100_usize;
+    let decide = (any.clone(), rarely(), often(), who.clone(), often(), often(), rarely()).prop_map(
+        |(item, closed_too, as_asked, who, approve, comment, old_record)| Ask::Decide {
+            item,
+            closed_too,
+            as_asked,
+            who,
+            approve,
+            comment,
+            old_record,
+        },
+    );
+    let report = (any.clone(), attempt(), outcome());
+    prop_oneof![
+        12 => decide,
+        12 => report.prop_map(|(job, attempt, outcome)| Ask::Report { job, attempt, outcome }),
+        1 => who.clone().prop_map(|who| Ask::Recall { who }),
+        1 => administrator.clone().prop_map(|who| Ask::Cancel { who }),
+        1 => who.prop_map(|who| Ask::Comment { who }),
+        3 => (administrator.clone(), any.clone()).prop_map(|(who, step)| Ask::Retry { who, step }),
+        2 => (administrator, any.clone()).prop_map(|(who, step)| Ask::Skip { who, step }),
+        2 => prop_oneof![Just(1_000), Just(11_000), Just(310_000), Just(1_000_000)]
+            .prop_map(|milliseconds| Ask::Wait { milliseconds }),
+        2 => (any, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
+        1 => Just(Ask::Wake),
+        1 => Just(Ask::SubmitAgain),
+    ]
+}
+
+fn often() -> impl Strategy<Value = bool> {
+    proptest::bool::weighted(0.8)
+}
+
+fn rarely() -> impl Strategy<Value = bool> {
+    proptest::bool::weighted(0.1)
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    prop_oneof![
+        10 => Just(Attempt::Live),
+        1 => Just(Attempt::Before),
+        1 => Just(Attempt::Next),
+        1 => Just(Attempt::ForeignToken),
+        1 => Just(Attempt::ForeignJob),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = ReportOutcome> {
+    let failed = |code: &str, retryable| ReportOutcome::Failed {
+        code: code.to_owned(),
+        message: "it failed".to_owned(),
+        retryable,
+    };
+    prop_oneof![
+        3 => Just(ReportOutcome::Started { worker: "worker".to_owned() }),
+        1 => Just(ReportOutcome::Heartbeat),
+        4 => Just(ReportOutcome::Completed { output: json!({ "ok": true }) }),
+        2 => Just(ReportOutcome::Completed { output: json!({}) }),
+        2 => Just(failed("DOWN", true)),
+        1 => Just(failed("DOWN", false)),
+        1 => Just(failed("NO", true)),
+    ]
+}
+
+/// The command that an ask comes to now; none where there is nothing of the kind.
+fn command(ask: &Ask, world: &mut World) -> Option<Command> {
+    if let Ask::Wait { milliseconds } = ask {
+        world.advance(SignedDuration::from_millis(*milliseconds));
+        return None;
+    }
+    let state = world.state.clone()?;
+    let state = &*state;
+    match ask {
+        Ask::Decide { .. } => decide_command(ask, world, state),
+        Ask::Report { job, attempt, outcome } => {
+            let (job, number) = chosen_attempt(state, *job, *attempt)?;
+            let report = world.report(job, number, outcome.clone());
+            Some(match (report, attempt) {
+                (Command::Report(mut report), Attempt::ForeignToken) => {
+                    report.token = World::foreign_token();
+                    Command::Report(report)
+                }
+                (report, _) => report,
+            })
+        }
+        Ask::Recall { who } => Some(Command::Recall { by: actor(*who), comment: String::new() }),
+        Ask::Cancel { who } => Some(Command::Cancel { by: actor(*who), comment: String::new() }),
+        Ask::Comment { who } => Some(Command::Comment { by: actor(*who), comment: "a word".to_owned() }),
+        Ask::Retry { who, step } => Some(Command::RetryStep { by: actor(*who), step: step_name(state, *step)? }),
+        Ask::Skip { who, step } => Some(Command::SkipStep {
+            by: actor(*who),
+            step: step_name(state, *step)?,
+            outputs: json!({ "ok": true }),
+            comment: String::new(),
+        }),
+        Ask::Overdue { job, attempt } => {
+            let (job, attempt) = chosen_attempt(state, *job, *attempt)?;
+            Some(world.overdue(job, attempt))
+        }
+        Ask::Wake => Some(Command::Wake),
+        Ask::SubmitAgain => Some(Command::Submit(Box::new(submit_again(state)))),
+        Ask::Wait { .. } => None,
+    }
+}
+
+fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Command> {
+    let Ask::Decide { item, closed_too, as_asked, who, approve, comment, old_record } = ask else { return None };
+    let items = state.stage_runs.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.work_items);
+    let items: Vec<_> = items.filter(|item| *closed_too || item.closed_at.is_none()).collect();
+    let item = choose(&items, *item)?;
+    let asked: Vec<_> = PEOPLE
+        .iter()
+        .map(|name| UserName::from(*name))
+        .filter(|name| quorate_engine::decide::may_decide(&item.assignee, name, &world.directory))
+        .collect();
+    let actor = if *as_asked { choose(&asked, *who)?.clone() } else { actor(*who).name };
+    let record_digest = if *old_record { record_digest(&json!({})) } else { state.record.digest.clone() };
+    Some(Command::Decide(Decide {
+        work_item: item.id,
+        actor,
+        verdict: if *approve { Verdict::Approve } else { Verdict::Reject },
+        comment: if *comment { "because".to_owned() } else { String::new() },
+        channel: "API".to_owned(),
+        record_digest,
+    }))
+}
+
+fn chosen_attempt(state: &Submission, job: usize, attempt: Attempt) -> Option<(JobId, u32)> {
+    let steps = state.stage_runs.iter().rev().flat_map(|stage| &stage.steps);
+    let jobs: Vec<_> = steps.filter_map(|step| step.job.as_ref()).collect();
+    // Live ones are what most reports are of.
+    let live: Vec<_> = jobs.iter().copied().filter(|job| job.is_live()).collect();
+    let job = choose(if live.is_empty() { &jobs } else { &live }, job)?;
+    Some(match attempt {
+        Attempt::Live | Attempt::ForeignToken => (job.id, job.attempt),
+        Attempt::Before => (job.id, job.attempt - 1),
+        Attempt::Next => (job.id, job.attempt + 1),
+        Attempt::ForeignJob => (JobId(Uuid::from_u128(u128::MAX)), 1),
+    })
+}
+
+/// Steps in error first: those are what administrators look at.
+fn step_name(state: &Submission, step: usize) -> Option<String> {
+    let steps: Vec<_> = state.stage_runs.iter().flat_map(|stage| &stage.steps).collect();
+    let failed: Vec<_> = steps.iter().copied().filter(|step| step.failure.is_some()).collect();
+    choose(if failed.is_empty() { &steps } else { &failed }, step).map(|step| step.name.clone())
+}
+
+fn submit_again(state: &Submission) -> Submit {
+    Submit {
+        tenant: state.tenant.clone(),
+        id: state.id,
+        process: state.process.clone(),
+        record_type: String::new(),
+        record_id: state.record.id.clone(),
+        data: state.record.data.clone(),
+        submitter: state.submitter.clone(),
+        on_behalf_of: state.on_behalf_of.clone(),
+        comment: state.comment.clone(),
+    }
+}
+
+fn actor(who: usize) -> Actor {
+    let name = PEOPLE[who % PEOPLE.len()];
+    Actor { name: UserName::from(name), administrator: name == "admin" }
+}
+
+fn choose<T>(from: &[T], which: usize) -> Option<&T> {
+    from.get(which.checked_rem(from.len())?)
+}

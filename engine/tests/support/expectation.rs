@@ -1,0 +1,250 @@
+//! What a scenario expects after a command.
+
+use std::collections::BTreeSet;
+
+use quorate_engine::{
+    event::EventKind,
+    refusal::Refusal,
+    state::{Failure, Submission},
+};
+
+use super::{
+    play::{assignee_text, json, named_round, span, step_run},
+    script::Token,
+    world::{Answer, World},
+};
+
+/// What is not as it is expected: the first of it, with its line.
+pub(crate) fn check(
+    expectations: &[(usize, Vec<Token>)],
+    answer: &Result<Answer, Refusal>,
+    world: &World,
+) -> Option<(usize, String)> {
+    let mut named = BTreeSet::new();
+    let refused = expectations.iter().any(|(_, words)| words.first().is_some_and(|word| word.text() == "refused"));
+    if let (Err(refusal), false, Some((line, _))) = (answer, refused, expectations.first()) {
+        return Some((*line, format!("refused {}: {refusal}", refusal.reason())));
+    }
+    expectations.iter().find_map(|(line, tokens)| {
+        let words: Vec<&str> = tokens.iter().map(Token::text).collect();
+        check_one(&words, answer, world, &mut named).err().map(|message| (*line, message))
+    })
+}
+
+fn check_one(
+    words: &[&str],
+    answer: &Result<Answer, Refusal>,
+    world: &World,
+    named: &mut BTreeSet<String>,
+) -> Result<(), String> {
+    if let ["refused", reason, rest @ ..] = words {
+        let Err(refusal) = answer else { return Err(format!("{reason} is expected, and it was accepted")) };
+        equal("the refusal", refusal.reason(), reason)?;
+        return said(rest, &refusal.to_string());
+    }
+    let state = world.state.as_deref().ok_or("there is no submission")?;
+    match words {
+        ["submission", status, rest @ ..] => {
+            equal("the submission", state.status.as_str(), status)?;
+            let (ending, rest) = match rest {
+                ["ending", ending, rest @ ..] => (Some(*ending), rest),
+                rest => (None, rest),
+            };
+            if let Some(ending) = ending {
+                equal("the ending", state.ending.map_or("none", |ending| ending.status().as_str()), ending)?;
+            }
+            failed(rest, state.failure.as_ref())
+        }
+        ["round", round] => equal("the round", &state.round.to_string(), round),
+        ["stage", name, status, rest @ ..] => {
+            let (stage, round) = named_round(name)?;
+            let mut runs = state.stage_runs.iter().rev().filter(|run| run.name == stage);
+            let run = runs.find(|run| round.is_none_or(|round| run.round == round));
+            let run = run.ok_or_else(|| format!("there is no run of stage `{name}`"))?;
+            named.insert(run.id.to_string());
+            equal(&format!("stage `{name}`"), run.status.as_str(), status)?;
+            failed(rest, run.failure.as_ref())
+        }
+        ["no", "stage", name] => match state.stage_runs.iter().find(|run| run.name == *name) {
+            Some(run) => Err(format!("stage `{name}` is {}", run.status)),
+            None => Ok(()),
+        },
+        ["step", name, status, rest @ ..] => {
+            let run = step_run(state, name)?;
+            named.insert(run.id.to_string());
+            equal(&format!("step `{name}`"), run.status.as_str(), status)?;
+            match rest {
+                ["settled", verdict] => equal("it", run.settled.map_or("nothing", |settled| settled.as_str()), verdict),
+                rest => failed(rest, run.failure.as_ref()),
+            }
+        }
+        ["outputs", step, outputs] => {
+            let is = step_run(state, step)?.outputs.as_ref().map(ToString::to_string);
+            equal("the outputs", &is.unwrap_or_default(), &json(outputs)?.to_string())
+        }
+        ["item", step, assignee, status, rest @ ..] => {
+            let run = step_run(state, step)?;
+            let item = run.work_items.iter().find(|item| assignee_text(&item.assignee) == *assignee);
+            let item = item.ok_or_else(|| format!("step `{step}` does not ask `{assignee}`"))?;
+            named.insert(item.id.to_string());
+            equal(&format!("the item of `{assignee}` in `{step}`"), item.status.as_str(), status)?;
+            said(rest, &item.reason)
+        }
+        ["job", step, status, rest @ ..] => job(state, world, step, status, rest),
+        ["input", step, input] => {
+            let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
+            equal("the input", &job.spec.input.to_string(), &json(input)?.to_string())
+        }
+        ["waits", "for", "nothing"] => equal("the wait", &format!("{:?}", state.sync_wait()), "None"),
+        ["waits", duration] => {
+            let wait = state.sync_wait().map(i128::from);
+            equal("the wait", &format!("{wait:?}"), &format!("{:?}", Some(span(duration)?.as_millis())))
+        }
+        ["nothing", "happens"] => equal("what happens", &events(answer, state).join(", "), ""),
+        ["events", rest @ ..] => {
+            let expected: Vec<String> = rest.split(|word| *word == ",").map(|event| event.join(" ")).collect();
+            equal("what happens", &events(answer, state).join(", "), &expected.join(", "))
+        }
+        ["only"] => only(state, named),
+        words => Err(format!("`{}` says nothing that can be expected", words.join(" "))),
+    }
+}
+
+/// `PENDING attempt 2 in 4s`
+fn job(state: &Submission, world: &World, step: &str, status: &str, rest: &[&str]) -> Result<(), String> {
+    let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
+    equal(&format!("the job of `{step}`"), job.status.as_str(), status)?;
+    let rest = match rest {
+        ["attempt", attempt, rest @ ..] => {
+            equal("the attempt", &job.attempt.to_string(), attempt)?;
+            rest
+        }
+        rest => rest,
+    };
+    match rest {
+        [] => Ok(()),
+        ["in", duration] => {
+            let wait = job.available_at.duration_since(world.now);
+            equal("the wait", &format!("{wait:#}"), &format!("{:#}", span(duration)?))
+        }
+        rest => Err(format!("`{}` says nothing of a job", rest.join(" "))),
+    }
+}
+
+/// Everything that there is was named before.
+fn only(state: &Submission, named: &BTreeSet<String>) -> Result<(), String> {
+    for stage in &state.stage_runs {
+        if !named.contains(&stage.id.to_string()) {
+            return Err(format!("stage `{}` is {} and not named", stage.name, stage.status));
+        }
+        for step in &stage.steps {
+            if !named.contains(&step.id.to_string()) {
+                return Err(format!("step `{}` is {} and not named", step.name, step.status));
+            }
+            if let Some(item) = step.work_items.iter().find(|item| !named.contains(&item.id.to_string())) {
+                return Err(format!(
+                    "the item of {} in `{}` is {} and not named",
+                    item.assignee, step.name, item.status
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `because REASON says "a part of the message"`, or either of the two.
+fn failed(words: &[&str], failure: Option<&Failure>) -> Result<(), String> {
+    match words {
+        [] => Ok(()),
+        ["because", reason, rest @ ..] => {
+            equal("the reason", failure.map_or("none", |failure| failure.reason.as_str()), reason)?;
+            said(rest, failure.map_or("", |failure| &failure.message))
+        }
+        words => said(words, failure.map_or("", |failure| &failure.message)),
+    }
+}
+
+fn said(words: &[&str], message: &str) -> Result<(), String> {
+    match words {
+        [] => Ok(()),
+        ["says", part] if message.contains(part) => Ok(()),
+        ["says", part] => Err(format!("`{part}` is expected, and it says `{message}`")),
+        words => Err(format!("`{}` says nothing that can be expected here", words.join(" "))),
+    }
+}
+
+fn equal(what: &str, is: &str, expected: &str) -> Result<(), String> {
+    if is == expected { Ok(()) } else { Err(format!("{what} is `{is}`, and `{expected}` is expected")) }
+}
+
+/// The events of an answer in short: their kind and what they are of.
+fn events(answer: &Result<Answer, Refusal>, state: &Submission) -> Vec<String> {
+    let events = answer.as_ref().map_or(&[][..], |answer| &answer.events);
+    let short = |kind: &EventKind| {
+        let (name, _) = kind.to_parts();
+        let subject = subject(kind, state);
+        if subject.is_empty() { name } else { format!("{name} {subject}") }
+    };
+    events.iter().map(|event| short(&event.kind)).collect()
+}
+
+fn subject(kind: &EventKind, state: &Submission) -> String {
+    use EventKind as E;
+    let stage = |id: &_| state.stage_runs.iter().find(|stage| stage.id == *id).map(|stage| stage.name.clone());
+    let step = |id: &_| state.step_run(*id).map(|(_, step)| step.name.clone());
+    let item = |id: &_| {
+        let (_, step, item) = state.work_item(*id)?;
+        Some(format!("{} {}", step.name, assignee_text(&item.assignee)))
+    };
+    let job = |id: &_| state.job(*id).map(|(_, step, _)| step.name.clone());
+    let subject = match kind {
+        E::StageStarted { stage, .. } => Some(stage.clone()),
+        E::StageCompleted { stage_run }
+        | E::StageFailed { stage_run, .. }
+        | E::StageCanceled { stage_run }
+        | E::StageRevived { stage_run, .. } => stage(stage_run),
+        E::StepStarted { step_run }
+        | E::StepCompleted { step_run, .. }
+        | E::StepFailed { step_run, .. }
+        | E::StepDiscontinued { step_run }
+        | E::StepCanceled { step_run }
+        | E::StepRevived { step_run }
+        | E::StepSkipped { step_run, .. } => step(step_run),
+        E::WorkItemAssigned { work_item, .. }
+        | E::WorkItemDecided { work_item, .. }
+        | E::WorkItemRevived { work_item } => item(work_item),
+        E::WorkItemClosed { work_item, status } => item(work_item).map(|item| format!("{item} {status}")),
+        E::JobScheduled { job: id, .. }
+        | E::JobStarted { job: id, .. }
+        | E::JobAttemptFailed { job: id, .. }
+        | E::JobCompleted { job: id, .. }
+        | E::JobFailed { job: id, .. }
+        | E::JobCanceled { job: id }
+        | E::JobRevived { job: id, .. } => job(id),
+        E::SubmissionEnded { status } => Some(status.to_string()),
+        E::Submitted { .. }
+        | E::Commented { .. }
+        | E::RejectionDecided { .. }
+        | E::Recalled { .. }
+        | E::Canceled { .. }
+        | E::SubmissionFailed { .. } => None,
+    };
+    subject.unwrap_or_default()
+}
+
+/// How everything stands, for whoever reads a complaint.
+pub(crate) fn describe(world: &World) -> String {
+    let Some(state) = world.state.as_deref() else { return "    there is no submission".to_owned() };
+    let mut lines = vec![format!("    submission {} {:?}", state.status, state.failure)];
+    for stage in &state.stage_runs {
+        lines.push(format!("    stage {}#{} {} {:?}", stage.name, stage.round, stage.status, stage.failure));
+        for step in &stage.steps {
+            lines.push(format!("      step {} {} {:?}", step.name, step.status, step.failure));
+            lines.extend(step.job.iter().map(|job| format!("        job {} attempt {}", job.status, job.attempt)));
+            let item =
+                |item: &quorate_engine::state::WorkItem| format!("        item {} {}", item.assignee, item.status);
+            lines.extend(step.work_items.iter().map(item));
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,350 @@
+//! What is true of every submission after every command. Each invariant is a function named by its sentence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_engine::{
+    command::Command,
+    decide::Decided,
+    definition::{OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target},
+    directory::Directory,
+    event::{Event, EventKind},
+    evolve,
+    expression::Expression,
+    projection::{Projection, project},
+    refusal::Refusal,
+    state::{Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+};
+
+use super::world::Answer;
+
+/// A command, the answer to it, and the submission before and after.
+pub(crate) struct Moment<'a> {
+    pub(crate) process: &'a Process,
+    pub(crate) directory: &'a Directory,
+    pub(crate) command: &'a Command,
+    pub(crate) answer: &'a Result<Answer, Refusal>,
+    pub(crate) before: Option<&'a Submission>,
+    pub(crate) after: Option<&'a Submission>,
+}
+
+pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
+    a_refused_command_changes_nothing,
+    a_command_without_events_changes_nothing,
+    a_terminal_submission_never_changes,
+    a_terminal_submission_has_nothing_open,
+    a_submission_in_error_has_nothing_open,
+    one_stage_at_most_is_in_progress,
+    what_is_open_belongs_to_the_stage_in_progress,
+    a_settled_step_stays_settled,
+    what_has_completed_is_not_undone,
+    a_decision_is_never_changed,
+    no_person_is_counted_twice_in_a_step,
+    nobody_decides_on_their_own_submission,
+    reviewers_of_steps_that_must_differ_differ,
+    only_active_people_decide,
+    a_result_counts_only_with_the_live_attempts_token,
+    an_in_progress_submission_waits_for_something,
+    an_ending_once_known_is_kept,
+    a_fault_path_never_approves_by_silence,
+    a_rejected_step_is_approved_only_where_the_process_says_so,
+    nobody_being_found_never_approves,
+];
+
+pub(crate) fn the_same_command_decides_the_same(first: &Result<Decided, Refusal>, second: &Result<Decided, Refusal>) {
+    match (first, second) {
+        (Ok(first), Ok(second)) => {
+            assert_eq!(first.events, second.events);
+            assert_eq!(first.state, second.state);
+            assert_eq!(first.heartbeat, second.heartbeat);
+        }
+        (Err(first), Err(second)) => assert_eq!(first, second),
+        (first, second) => panic!("decided {first:?}, then {second:?}"),
+    }
+}
+
+pub(crate) fn an_event_is_read_back_as_it_was_written(event: &Event) -> Event {
+    let (kind, body) = event.kind.to_parts();
+    let stored = serde_json::from_str(&body.to_string()).expect("what was written is JSON");
+    let read = EventKind::from_parts(&kind, &stored).expect("what was written can be read");
+    assert_eq!(read, event.kind, "stored as {kind} {stored}");
+    Event { at: event.at, kind: read }
+}
+
+pub(crate) fn evolving_the_stored_events_gives_the_state(replayed: Option<&Submission>, state: &Submission) {
+    assert_eq!(replayed, Some(state));
+}
+
+pub(crate) fn replaying_the_events_gives_the_state(events: &[Event], state: Option<&Submission>) {
+    assert_eq!(evolve::replay(events).as_ref(), state);
+}
+
+pub(crate) fn projecting_twice_gives_the_same(state: &Submission, rows: &Projection) {
+    assert_eq!(&project(state), rows);
+}
+
+pub(crate) fn the_changes_lead_from_the_old_rows_to_the_new(before: Option<&Projection>, after: &Projection) {
+    let changes = after.changes_since(before);
+    let mut rows = match (before, &changes.submission) {
+        (Some(before), _) => before.clone(),
+        (None, Some(submission)) => Projection {
+            submission: submission.clone(),
+            stage_runs: BTreeMap::new(),
+            step_runs: BTreeMap::new(),
+            work_items: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+        },
+        (None, None) => panic!("the first changes hold no row of the submission"),
+    };
+    rows.submission = changes.submission.unwrap_or(rows.submission);
+    rows.stage_runs.extend(changes.stage_runs.into_iter().map(|row| (row.id, row)));
+    rows.step_runs.extend(changes.step_runs.into_iter().map(|row| (row.id, row)));
+    rows.work_items.extend(changes.work_items.into_iter().map(|row| (row.id, row)));
+    rows.decisions.extend(changes.decisions.into_iter().map(|row| (row.work_item, row)));
+    rows.jobs.extend(changes.jobs.into_iter().map(|row| (row.id, row)));
+    rows.jobs.retain(|id, _| !changes.jobs_gone.contains(id));
+    assert_eq!(&rows, after);
+}
+
+fn a_refused_command_changes_nothing(moment: &Moment<'_>) {
+    if moment.answer.is_err() {
+        assert_eq!(moment.before, moment.after);
+    }
+}
+
+fn a_command_without_events_changes_nothing(moment: &Moment<'_>) {
+    if let Ok(answer) = moment.answer
+        && answer.events.is_empty()
+    {
+        assert_eq!(moment.before, moment.after);
+    }
+}
+
+fn a_terminal_submission_never_changes(moment: &Moment<'_>) {
+    if let Some(before) = moment.before
+        && before.status.is_terminal()
+    {
+        assert_eq!(moment.after, Some(before));
+    }
+}
+
+fn a_terminal_submission_has_nothing_open(moment: &Moment<'_>) {
+    if let Some(after) = moment.after
+        && after.status.is_terminal()
+    {
+        assert_nothing_is_open(after);
+    }
+}
+
+fn a_submission_in_error_has_nothing_open(moment: &Moment<'_>) {
+    if let Some(after) = moment.after
+        && after.status == SubmissionStatus::Error
+    {
+        assert_nothing_is_open(after);
+        assert!(after.failure.is_some(), "a submission in error says why");
+    }
+}
+
+fn assert_nothing_is_open(state: &Submission) {
+    assert!(state.stage_runs.iter().all(|stage| stage.status != StageRunStatus::InProgress), "a stage is open");
+    assert!(steps(state).all(|step| step.status != StepRunStatus::InProgress), "a step is open");
+    assert!(items(state).all(|item| item.status != WorkItemStatus::Assigned), "a work item is open");
+    assert!(steps(state).filter_map(|step| step.job.as_ref()).all(|job| !job.is_live()), "a job is live");
+}
+
+fn one_stage_at_most_is_in_progress(moment: &Moment<'_>) {
+    if let Some(after) = moment.after {
+        let open = after.stage_runs.iter().filter(|stage| stage.status == StageRunStatus::InProgress).count();
+        assert!(open <= 1, "{open} stages are in progress");
+    }
+}
+
+fn what_is_open_belongs_to_the_stage_in_progress(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    for stage in &after.stage_runs {
+        let current = after.current_stage().is_some_and(|current| current.id == stage.id);
+        let open = stage.status == StageRunStatus::InProgress;
+        assert!(!open || current, "stage `{}` is in progress and not the current one", stage.name);
+        for step in &stage.steps {
+            let step_open = step.status == StepRunStatus::InProgress;
+            assert!(!step_open || open, "step `{}` is in progress in a stage that is not", step.name);
+            assert!(step_open || !is_anything_open(step), "step `{}` has something open", step.name);
+        }
+    }
+}
+
+fn a_settled_step_stays_settled(moment: &Moment<'_>) {
+    for (before, after) in pairs(moment) {
+        assert!(before.settled.is_none() || before.settled == after.settled, "step `{}`", before.name);
+    }
+}
+
+fn what_has_completed_is_not_undone(moment: &Moment<'_>) {
+    for (before, after) in pairs(moment) {
+        if before.status == StepRunStatus::Completed {
+            assert_eq!(before, after);
+        }
+    }
+}
+
+fn a_decision_is_never_changed(moment: &Moment<'_>) {
+    for (before, after) in pairs(moment) {
+        for (before, after) in before.work_items.iter().zip(&after.work_items) {
+            if before.decision.is_some() {
+                assert_eq!(before, after);
+            }
+        }
+    }
+}
+
+fn no_person_is_counted_twice_in_a_step(moment: &Moment<'_>) {
+    for step in moment.after.into_iter().flat_map(steps) {
+        let mut deciders = BTreeSet::new();
+        for decision in step.work_items.iter().filter_map(|item| item.decision.as_ref()) {
+            assert!(deciders.insert(&decision.actor), "`{}` is counted twice in `{}`", decision.actor, step.name);
+        }
+    }
+}
+
+fn nobody_decides_on_their_own_submission(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    for decision in items(after).filter_map(|item| item.decision.as_ref()) {
+        assert_ne!(decision.actor, after.submitter);
+        assert_ne!(Some(&decision.actor), after.on_behalf_of.as_ref());
+    }
+}
+
+fn reviewers_of_steps_that_must_differ_differ(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    let deciders = |name: &str| -> BTreeSet<&str> {
+        let decisions = steps(after).filter(|step| step.name == name).flat_map(|step| &step.work_items);
+        decisions.filter_map(|item| item.decision.as_ref()).map(|decision| decision.actor.as_str()).collect()
+    };
+    for step in moment.process.stages.iter().flat_map(|stage| &stage.steps) {
+        let StepKind::Approval(approval) = &step.kind else { continue };
+        for other in &approval.distinct_from {
+            let both: Vec<_> = deciders(&step.name).intersection(&deciders(other)).copied().collect();
+            assert!(both.is_empty(), "{both:?} decided in `{}` and in `{other}`", step.name);
+        }
+    }
+}
+
+fn only_active_people_decide(moment: &Moment<'_>) {
+    if let (Command::Decide(decide), Ok(_)) = (moment.command, moment.answer) {
+        assert!(moment.directory.is_active(decide.actor.as_str()), "`{}` is not active", decide.actor);
+    }
+}
+
+fn a_result_counts_only_with_the_live_attempts_token(moment: &Moment<'_>) {
+    if let (Command::Report(report), Ok(_)) = (moment.command, moment.answer) {
+        let job = moment.before.and_then(|before| before.job(report.job)).map(|(_, _, job)| job);
+        let job = job.expect("a report that counts is of a job that there is");
+        assert!(job.is_live() && job.attempt == report.attempt && job.token == report.token);
+    }
+}
+
+fn an_in_progress_submission_waits_for_something(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    if after.status == SubmissionStatus::InProgress {
+        let stage = after.current_stage().expect("a submission in progress is in a stage");
+        assert_eq!(stage.status, StageRunStatus::InProgress);
+        let open = stage.steps.iter().any(is_anything_open);
+        assert!(open || awaits_the_world(moment.process, stage), "stage `{}` waits for nothing", stage.name);
+    }
+}
+
+/// Whether a condition of the stage that is still to be met reads `record` or `now`.
+fn awaits_the_world(process: &Process, stage: &StageRun) -> bool {
+    let reads = |condition: &Expression| condition.reads("record") || condition.reads("now");
+    let definition = process.stages.iter().find(|candidate| stage.ending.is_none() && candidate.name == stage.name);
+    let exit = definition.is_some_and(|stage| match &stage.exit {
+        StageExit::When(condition) => reads(condition),
+        StageExit::AllCompleted => false,
+    });
+    let awaits = |step: &Step| {
+        let status = stage.step(&step.name).map(|run| run.status);
+        match (&step.start, &step.kind, status) {
+            (StepStart::When(condition), _, Some(StepRunStatus::NotStarted)) => reads(condition),
+            (_, StepKind::Approval(approval), Some(StepRunStatus::InProgress)) => {
+                approval.exit.as_ref().is_some_and(reads)
+            }
+            _ => false,
+        }
+    };
+    exit || definition.is_some_and(|definition| definition.steps.iter().any(awaits))
+}
+
+fn an_ending_once_known_is_kept(moment: &Moment<'_>) {
+    if let (Some(before), Some(after)) = (moment.before, moment.after)
+        && let Some(ending) = before.ending
+    {
+        assert_eq!(after.ending, Some(ending));
+        assert!(!after.status.is_terminal() || after.status == ending.status());
+    }
+}
+
+fn a_fault_path_never_approves_by_silence(moment: &Moment<'_>) {
+    let Some(stage) = last_stage_of_an_approval(moment) else { return };
+    if stage.fault_path {
+        assert!(says_approved(moment.process, stage.name.as_str()), "stage `{}` says no outcome", stage.name);
+    }
+}
+
+fn a_rejected_step_is_approved_only_where_the_process_says_so(moment: &Moment<'_>) {
+    let (Some(stage), Some(after)) = (last_stage_of_an_approval(moment), moment.after) else { return };
+    let rejected = after.latest_steps().values().any(|step| step.settled == Some(Verdict::Reject));
+    assert!(!rejected || says_approved(moment.process, stage.name.as_str()), "approved in spite of a rejection");
+}
+
+/// The stage whose completion has approved the submission, when this command did.
+fn last_stage_of_an_approval<'a>(moment: &Moment<'a>) -> Option<&'a Stage> {
+    let after = moment.after.filter(|after| after.status == SubmissionStatus::Approved)?;
+    let mut events = moment.answer.as_ref().ok()?.events.iter().rev();
+    let completed = events.find_map(|event| match &event.kind {
+        EventKind::StageCompleted { stage_run } => Some(*stage_run),
+        _ => None,
+    })?;
+    let run = after.stage_runs.iter().find(|stage| stage.id == completed)?;
+    moment.process.stages.iter().find(|stage| stage.name == run.name)
+}
+
+fn says_approved(process: &Process, stage: &str) -> bool {
+    let stage = process.stages.iter().find(|candidate| candidate.name == stage);
+    stage.is_some_and(|stage| stage.next.iter().any(|route| route.to == Target::End(Some(Outcome::Approved))))
+}
+
+fn nobody_being_found_never_approves(moment: &Moment<'_>) {
+    for step in moment.after.into_iter().flat_map(steps) {
+        let asked_nobody = step.work_items.is_empty() && step.settled.is_some();
+        if asked_nobody {
+            assert_eq!(step.settled, Some(Verdict::Reject));
+            let definition = moment.process.stages.iter().flat_map(|stage| &stage.steps).find(|d| d.name == step.name);
+            assert!(matches!(
+                definition.map(|step| &step.kind),
+                Some(StepKind::Approval(approval)) if matches!(approval.on_no_approvers, OnNoApprovers::Reject)
+            ));
+        }
+    }
+}
+
+fn steps(state: &Submission) -> impl Iterator<Item = &StepRun> {
+    state.stage_runs.iter().flat_map(|stage| &stage.steps)
+}
+
+fn items(state: &Submission) -> impl Iterator<Item = &WorkItem> {
+    steps(state).flat_map(|step| &step.work_items)
+}
+
+/// Each step run before the command, and the same one after it.
+fn pairs<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a StepRun, &'a StepRun)> {
+    let (before, after) = (moment.before, moment.after);
+    before.into_iter().flat_map(steps).zip(after.into_iter().flat_map(steps)).inspect(|(before, after)| {
+        assert_eq!(before.id, after.id, "a step run stays where it is");
+    })
+}
+
+fn is_anything_open(step: &StepRun) -> bool {
+    step.job.as_ref().is_some_and(Job::is_live)
+        || step.work_items.iter().any(|item| item.status == WorkItemStatus::Assigned)
+}

@@ -1,0 +1,250 @@
+//! Playing a scenario: from its words to commands.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::SignedDuration;
+use quorate_engine::{
+    Json,
+    command::{Actor, Command, Decide, Report, ReportOutcome, Submit},
+    context::Flows,
+    decide::{may_decide, record_digest},
+    definition::{Process, StepKind, read_directory, read_flow},
+    directory::{Directory, User},
+    id::{JobId, UserName, WorkItemId},
+    state::{StepRun, Submission, Verdict, VersionRef},
+};
+
+use super::{
+    expectation,
+    script::{Scenario, Script, Token, Turn},
+    world::World,
+};
+
+pub(crate) fn play(script: &Script, scenario: &Scenario, people: &str) -> Result<(), String> {
+    let at = |line: usize, message: String| format!("{}:{line}: {message}", script.file);
+    let process = script.processes[&scenario.process].clone();
+    let flows = flows(&process, &script.flows).map_err(|message| at(scenario.line, message))?;
+    let mut world = World::new(process, flows, directory(people));
+    for turn in &scenario.turns {
+        let complain = |message: String| at(turn.line, message);
+        let Some(command) = command(turn, &mut world).map_err(complain)? else { continue };
+        let answer = world.run(&command);
+        if let Some((line, message)) = expectation::check(&turn.expectations, &answer, &world) {
+            return Err(at(line, format!("{message}\n{}", expectation::describe(&world))));
+        }
+        if let (Err(refusal), true) = (&answer, turn.expectations.is_empty()) {
+            return Err(complain(format!("refused: {refusal}")));
+        }
+    }
+    world.finish();
+    Ok(())
+}
+
+fn directory(text: &str) -> Directory {
+    let people = read_directory(text).expect("the people of the scenarios can be read");
+    let directory = Directory {
+        users: people.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
+        groups: people.groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
+        queues: people.queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect(),
+    };
+    directory.check().expect("the people of the scenarios are a sound directory");
+    directory
+}
+
+/// Every flow that the process names has an active version, unless the file says that it has none.
+fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<Flows, String> {
+    let paths = [&process.rejection_path, &process.recall_path, &process.cancel_path];
+    let steps = process.stages.iter().flat_map(|stage| &stage.steps).chain(paths.into_iter().flatten());
+    let mut flows = Flows::default();
+    for step in steps {
+        let StepKind::Background(background) = &step.kind else { continue };
+        let name = &background.flow;
+        let said = said.get(name).map_or("", String::as_str);
+        if said.trim() == "not active" {
+            continue;
+        }
+        let body: Vec<_> = said.lines().map(str::trim).collect();
+        let text = format!(
+            "apiVersion: quorate/v1\nkind: Flow\nname: {name}\ntype: autolaunched\ncode: {{}}\n{}",
+            body.join("\n")
+        );
+        let flow = read_flow(&text).map_err(|complaints| format!("flow `{name}`: {complaints:?}"))?;
+        flows.active.insert(name.clone(), 1);
+        flows.versions.insert(VersionRef { name: name.clone(), version: 1 }, Arc::new(flow));
+    }
+    Ok(flows)
+}
+
+/// The command of a turn; none for what happens around the submission.
+fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
+    let words: Vec<&str> = turn.command.iter().map(Token::text).collect();
+    if surroundings_change(&words, world)? {
+        return if turn.expectations.is_empty() { Ok(None) } else { Err("nothing is decided here".into()) };
+    }
+    let command = match words[..] {
+        ["submit", "by", who, data] => submit(who, None, data)?,
+        ["submit", "by", who, "for", other, data] => submit(who, Some(other), data)?,
+        ["wake"] => Command::Wake,
+        [who, "recalls"] => Command::Recall { by: actor(who), comment: String::new() },
+        [who, "cancels"] => Command::Cancel { by: actor(who), comment: String::new() },
+        [who, "comments", comment] => Command::Comment { by: actor(who), comment: comment.to_owned() },
+        [who, "retries", step] => Command::RetryStep { by: actor(who), step: step.to_owned() },
+        [who, "skips", step, outputs] => {
+            Command::SkipStep { by: actor(who), step: step.to_owned(), outputs: json(outputs)?, comment: String::new() }
+        }
+        [who, "approves", item, ref how @ ..] => decide(world, who, Verdict::Approve, item, how)?,
+        [who, "rejects", item, ref how @ ..] => decide(world, who, Verdict::Reject, item, how)?,
+        ["attempt", attempt, "of", step, ref what @ ..] => {
+            let attempt = attempt.parse().map_err(|_| format!("`{attempt}` is no number of an attempt"))?;
+            of_job(world, step, Some(attempt), what)?
+        }
+        [step, ref what @ ..] => of_job(world, step, None, what)?,
+        [] => return Err("a command is missing".into()),
+    };
+    Ok(Some(command))
+}
+
+/// What happens around the submission. Answers whether it was that.
+fn surroundings_change(words: &[&str], world: &mut World) -> Result<bool, String> {
+    match words {
+        ["wait", duration] => world.advance(span(duration)?),
+        [who, "becomes", how @ ("active" | "inactive")] => {
+            let user = world.directory.users.get_mut(*who).ok_or_else(|| format!("there is no user `{who}`"))?;
+            user.active = *how == "active";
+        }
+        ["group", name, "grows", "by", count] => {
+            let count: u32 = count.parse().map_err(|_| format!("`{count}` is no number"))?;
+            let group = world.directory.groups.get_mut(*name).ok_or_else(|| format!("there is no group `{name}`"))?;
+            for number in 1..=count {
+                let name = format!("member-{number}");
+                group.members.insert(name.clone());
+                world.directory.users.insert(name.clone(), User { name, active: true, manager: None, email: None });
+            }
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn submit(who: &str, on_behalf_of: Option<&str>, data: &str) -> Result<Command, String> {
+    let (tenant, id) = World::identity();
+    Ok(Command::Submit(Box::new(Submit {
+        tenant,
+        id,
+        process: VersionRef { name: "process".to_owned(), version: 1 },
+        record_type: String::new(),
+        record_id: "1".to_owned(),
+        data: Arc::new(json(data)?),
+        submitter: UserName::from(who),
+        on_behalf_of: on_behalf_of.map(UserName::from),
+        comment: String::new(),
+    })))
+}
+
+fn decide(world: &World, who: &str, verdict: Verdict, item: &str, how: &[&str]) -> Result<Command, String> {
+    let state = world.state.as_ref().ok_or("there is no submission yet")?;
+    let actor = UserName::from(who);
+    let mut decide = Decide {
+        work_item: work_item(world, state, &actor, item)?,
+        actor,
+        verdict,
+        comment: "because".to_owned(),
+        channel: "API".to_owned(),
+        record_digest: state.record.digest.clone(),
+    };
+    match how {
+        [] => {}
+        ["without", "a", "comment"] => decide.comment = String::new(),
+        ["with", "a", "comment", "of", length, "bytes"] => {
+            decide.comment = "x".repeat(length.parse().map_err(|_| format!("`{length}` is no number"))?);
+        }
+        ["saying", comment] => (*comment).clone_into(&mut decide.comment),
+        ["of", "another", "record"] => decide.record_digest = record_digest(&serde_json::json!({ "another": true })),
+        how => return Err(format!("nobody decides {how:?}")),
+    }
+    Ok(Command::Decide(decide))
+}
+
+/// The item of a step that asks this person, or, as `step/assignee`, another one. Open ones first.
+fn work_item(world: &World, state: &Submission, who: &UserName, item: &str) -> Result<WorkItemId, String> {
+    let (step, assignee) = item.split_once('/').map_or((item, None), |(step, assignee)| (step, Some(assignee)));
+    let run = step_run(state, step)?;
+    let fits = |item: &&quorate_engine::state::WorkItem| match assignee {
+        Some(assignee) => assignee_text(&item.assignee) == assignee,
+        None => may_decide(&item.assignee, who, &world.directory),
+    };
+    let open = run.work_items.iter().filter(fits).find(|item| item.closed_at.is_none());
+    let item = open.or_else(|| run.work_items.iter().find(fits)).or_else(|| run.work_items.first());
+    item.map(|item| item.id).ok_or_else(|| format!("step `{step}` asks nobody"))
+}
+
+/// `bob`, or `group:finance`.
+pub(crate) fn assignee_text(assignee: &quorate_engine::state::Assignee) -> String {
+    assignee.to_string().trim_start_matches("user:").to_owned()
+}
+
+/// The latest run of a step, or, as `step#2`, that of a round.
+pub(crate) fn step_run<'a>(state: &'a Submission, step: &str) -> Result<&'a StepRun, String> {
+    let (name, round) = named_round(step)?;
+    let steps = state.stage_runs.iter().rev().flat_map(|stage| &stage.steps);
+    let run = steps.filter(|run| run.name == name).find(|run| round.is_none_or(|round| run.round == round));
+    run.ok_or_else(|| format!("there is no run of step `{step}`"))
+}
+
+/// A name, and the round that may be said with it.
+pub(crate) fn named_round(name: &str) -> Result<(&str, Option<u32>), String> {
+    match name.split_once('#') {
+        None => Ok((name, None)),
+        Some((name, round)) => Ok((name, Some(round.parse().map_err(|_| format!("`{round}` is no round"))?))),
+    }
+}
+
+fn of_job(world: &World, step: &str, attempt: Option<u32>, what: &[&str]) -> Result<Command, String> {
+    let state = world.state.as_ref().ok_or("there is no submission yet")?;
+    let (what, foreign) = match what {
+        [what @ .., "with", "a", "foreign", "token"] => (what, true),
+        what => (what, false),
+    };
+    if step == "another-job" {
+        return Ok(world.report(JobId(uuid::Uuid::nil()), 1, outcome(what)?));
+    }
+    let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
+    let attempt = attempt.unwrap_or(job.attempt);
+    if what == ["is", "overdue"] {
+        return Ok(world.overdue(job.id, attempt));
+    }
+    let outcome = outcome(what)?;
+    if foreign {
+        return Ok(Command::Report(Report { job: job.id, attempt, token: World::foreign_token(), outcome }));
+    }
+    Ok(world.report(job.id, attempt, outcome))
+}
+
+fn outcome(what: &[&str]) -> Result<ReportOutcome, String> {
+    let failed = |code: &str, retryable| ReportOutcome::Failed {
+        code: code.to_owned(),
+        message: "it failed".to_owned(),
+        retryable,
+    };
+    Ok(match what {
+        ["starts"] => ReportOutcome::Started { worker: "worker".to_owned() },
+        ["beats"] => ReportOutcome::Heartbeat,
+        ["completes"] => ReportOutcome::Completed { output: serde_json::json!({}) },
+        ["completes", output] => ReportOutcome::Completed { output: json(output)? },
+        ["fails", code] => failed(code, true),
+        ["fails", code, "for", "good"] => failed(code, false),
+        what => return Err(format!("no command is `… {}`", what.join(" "))),
+    })
+}
+
+fn actor(who: &str) -> Actor {
+    Actor { name: UserName::from(who), administrator: who == "admin" }
+}
+
+pub(crate) fn json(text: &str) -> Result<Json, String> {
+    serde_json::from_str(text).map_err(|error| format!("`{text}` is no JSON: {error}"))
+}
+
+pub(crate) fn span(text: &str) -> Result<SignedDuration, String> {
+    text.parse().map_err(|error| format!("`{text}` is no duration: {error}"))
+}

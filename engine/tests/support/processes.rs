@@ -1,0 +1,257 @@
+//! Processes made by chance: every kind of condition, rule, route and path that a definition can hold, in all combinations.
+
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+};
+
+use proptest::{collection::vec, option, prelude::*};
+use quorate_engine::{
+    context::Flows,
+    definition::{
+        ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Execution, Flow, FlowType, OnNoApprovers, OnRejection,
+        Outcome, Process, Quorum, RecordType, RejectRule, Route, Stage, StageExit, Step, StepKind, StepStart, Target,
+    },
+    directory::{Directory, Group, Queue, User},
+    expression::{Expression, Type},
+    state::{RetryPolicy, VersionRef},
+};
+
+pub(crate) const PEOPLE: &[&str] = &["ann", "bob", "carol", "dan", "eve", "admin", "stranger"];
+
+/// `dan` is not active, and `stranger` is not there.
+pub(crate) fn directory() -> Directory {
+    let user = |name: &str, manager: Option<&str>| User {
+        name: name.to_owned(),
+        active: name != "dan",
+        manager: manager.map(str::to_owned),
+        email: None,
+    };
+    let users = [
+        user("ann", Some("bob")),
+        user("bob", Some("carol")),
+        user("carol", None),
+        user("dan", None),
+        user("eve", Some("carol")),
+        user("admin", None),
+    ];
+    let names = |names: &[&str]| names.iter().copied().map(str::to_owned).collect();
+    let group =
+        |name: &str, members: &[&str]| Group { name: name.to_owned(), members: names(members), groups: names(&[]) };
+    let intake = Queue { name: "intake".to_owned(), members: names(&["eve"]), groups: names(&["finance"]) };
+    let groups = [group("finance", &["bob", "carol", "dan", "eve"]), group("idle", &["dan"])];
+    Directory {
+        users: users.into_iter().map(|user| (user.name.clone(), user)).collect(),
+        groups: groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
+        queues: BTreeMap::from([("intake".to_owned(), intake)]),
+    }
+}
+
+/// `work` waits, `quick` does not, and `gone` has no active version.
+pub(crate) fn flows() -> Flows {
+    let flow = |name: &str| {
+        let flow = Flow {
+            name: name.to_owned(),
+            flow_type: FlowType::Autolaunched,
+            task_queue: "default".to_owned(),
+            waits: name == "work",
+            input: None,
+            output: None,
+        };
+        (VersionRef { name: name.to_owned(), version: 1 }, Arc::new(flow))
+    };
+    Flows {
+        active: BTreeMap::from([("work".to_owned(), 1), ("quick".to_owned(), 1)]),
+        versions: BTreeMap::from([flow("work"), flow("quick")]),
+    }
+}
+
+/// A process of so many stages of up to three steps each, and paths to its endings.
+pub(crate) fn process(stages: RangeInclusive<usize>) -> impl Strategy<Value = Process> {
+    stages.prop_flat_map(|count| {
+        let stages: Vec<_> = (0..count).map(|index| stage(index, count)).collect();
+        let on_rejection = prop_oneof![
+            3 => Just(OnRejection::End),
+            1 => Just(OnRejection::Continue),
+            1 => (0..count).prop_map(OnRejection::Stage),
+        ];
+        (stages, on_rejection, path("rejection"), path("recall"), path("cancel")).prop_map(
+            |(stages, on_rejection, rejection_path, recall_path, cancel_path)| Process {
+                name: "process".to_owned(),
+                title: "Process".to_owned(),
+                summary: Some(expression("'amount ' + string(record.amount)")),
+                record: RecordType { name: "request".to_owned(), schema: None, expression_type: Type::Dyn },
+                stages: mark_fault_paths(stages),
+                on_rejection,
+                rejection_path,
+                recall_path,
+                cancel_path,
+            },
+        )
+    })
+}
+
+fn mark_fault_paths(mut stages: Vec<Stage>) -> Vec<Stage> {
+    let targets: Vec<_> = stages.iter().filter_map(|stage| stage.on_error.clone()).collect();
+    for stage in &mut stages {
+        stage.fault_path = targets.contains(&stage.name);
+    }
+    stages
+}
+
+fn stage(index: usize, count: usize) -> impl Strategy<Value = Stage> {
+    let steps = vec((start(index), kind()), 1..=3).prop_map(move |steps| named_steps(&format!("s{index}"), steps));
+    let exit = prop_oneof![
+        5 => Just(StageExit::AllCompleted),
+        1 => condition(index).prop_map(StageExit::When),
+    ];
+    // Most ways lead forwards: what goes round without waiting goes round a hundred times in one decision, which is dear.
+    let onwards = index + 1..=count;
+    let stage_onwards = onwards.clone().prop_map(move |to| if to < count { Some(to) } else { None });
+    let on_error = prop_oneof![12 => stage_onwards, 1 => (0..count).prop_map(Some)];
+    let on_error = option::weighted(0.4, on_error).prop_map(|to| Some(format!("s{}", to??)));
+    let target = prop_oneof![
+        1 => (0..count).prop_map(Target::Stage),
+        12 => onwards.prop_map(move |to| if to < count { Target::Stage(to) } else { Target::End(None) }),
+        6 => option::of(outcome()).prop_map(Target::End),
+    ];
+    let rules = vec((condition(index), target.clone()), 0..=2);
+    (steps, exit, on_error, rules, target).prop_map(move |(steps, exit, on_error, rules, otherwise)| {
+        let rules = rules.into_iter().map(|(when, to)| Route { when: Some(when), to });
+        let next = rules.chain([Route { when: None, to: otherwise }]).collect();
+        Stage { name: format!("s{index}"), steps, exit, on_error, fault_path: false, next }
+    })
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![Just(Outcome::Approved), Just(Outcome::Rejected), Just(Outcome::Error)]
+}
+
+/// The steps `s0a`, `s0b`, …
+fn named_steps(stage: &str, steps: Vec<(StepStart, StepKind)>) -> Vec<Step> {
+    let names = ["a", "b", "c"].iter().map(|letter| format!("{stage}{letter}"));
+    let step = |(name, (start, mut kind))| {
+        if let StepKind::Approval(approval) = &mut kind {
+            approval.distinct_from.retain(|other| *other != name);
+        }
+        Step { name, start, kind }
+    };
+    names.zip(steps).map(step).collect()
+}
+
+fn path(name: &'static str) -> impl Strategy<Value = Vec<Step>> {
+    let start = prop_oneof![
+        4 => Just(StepStart::StageStarts),
+        1 => Just(StepStart::After(vec![format!("{name}a")])),
+        1 => condition(0).prop_map(StepStart::When),
+    ];
+    vec((start, background()), 0..=2).prop_map(move |steps| named_steps(name, steps))
+}
+
+fn start(stage: usize) -> impl Strategy<Value = StepStart> {
+    prop_oneof![
+        5 => Just(StepStart::StageStarts),
+        2 => Just(StepStart::After(vec![format!("s{stage}a")])),
+        2 => condition(stage).prop_map(StepStart::When),
+    ]
+}
+
+fn condition(stage: usize) -> impl Strategy<Value = Expression> {
+    let fixed = [
+        "true",
+        "false",
+        "record.amount > 10.0",
+        "record.nothing == 1",
+        "submission.round < 3",
+        "now >= timestamp('2026-01-01T00:10:00Z')",
+    ];
+    let of_steps = ["status == 'COMPLETED'", "status == 'IN_PROGRESS'", "decision == 'REJECT'", "outputs.ok == true"];
+    let of_steps = of_steps.map(|what| format!("steps.s{stage}a.{what}"));
+    let sources: Vec<_> = fixed.into_iter().map(str::to_owned).chain(of_steps).collect();
+    proptest::sample::select(sources).prop_map(|source| expression(&source))
+}
+
+fn kind() -> impl Strategy<Value = StepKind> {
+    prop_oneof![2 => background(), 3 => approval()]
+}
+
+fn background() -> impl Strategy<Value = StepKind> {
+    let flow = prop_oneof![6 => Just("work"), 2 => Just("quick"), 1 => Just("gone")];
+    let input = prop_oneof![4 => Just("record.amount"), 1 => Just("record.nothing")];
+    let total_timeout = option::weighted(0.3, Just(900_000));
+    let heartbeat_timeout = option::weighted(0.3, Just(10_000));
+    let retry = (1..=3_u32, total_timeout, heartbeat_timeout);
+    (flow, input, retry).prop_map(|(flow, input, (max_attempts, total_timeout, heartbeat_timeout))| {
+        StepKind::Background(BackgroundStep {
+            flow: flow.to_owned(),
+            execution: Execution::Auto,
+            sync_timeout: 10_000,
+            input: BTreeMap::from([("amount".to_owned(), expression(input))]),
+            retry: RetryPolicy {
+                max_attempts,
+                initial_interval: 1_000,
+                backoff: 2.0,
+                max_interval: 60_000,
+                jitter: 0.2,
+                non_retryable: vec!["NO".to_owned()],
+                timeout: 300_000,
+                total_timeout,
+                heartbeat_timeout,
+            },
+        })
+    })
+}
+
+fn approval() -> impl Strategy<Value = StepKind> {
+    let on_no_approvers = prop_oneof![
+        2 => Just(OnNoApprovers::Error),
+        1 => Just(OnNoApprovers::Reject),
+        1 => vec(assign(), 1..=1).prop_map(OnNoApprovers::Fallback),
+    ];
+    let exit = option::weighted(0.15, condition(0));
+    let distinct_from = option::weighted(0.3, proptest::sample::select(vec!["s0a", "s0b", "s1a"]));
+    (vec(assign(), 1..=3), rule(), exit, on_no_approvers, distinct_from).prop_map(
+        |(assign, decision, exit, on_no_approvers, distinct_from)| {
+            StepKind::Approval(ApprovalStep {
+                assign,
+                decision,
+                exit,
+                on_no_approvers,
+                distinct_from: distinct_from.into_iter().map(str::to_owned).collect(),
+            })
+        },
+    )
+}
+
+fn assign() -> impl Strategy<Value = AssignRule> {
+    let people = proptest::sample::select(vec!["bob", "carol", "dan", "eve", "ann"]);
+    prop_oneof![
+        4 => people.prop_map(|name| AssignRule::User(name.to_owned())),
+        3 => Just(AssignRule::Group("finance".to_owned())),
+        1 => Just(AssignRule::Group("idle".to_owned())),
+        1 => Just(AssignRule::Queue("intake".to_owned())),
+        2 => (1..=3_u32).prop_map(|levels| AssignRule::ManagerOf { user: expression("submission.submitter"), levels }),
+    ]
+}
+
+/// Every kind of decision rule.
+pub(crate) fn rule() -> impl Strategy<Value = DecisionRule> {
+    let approve = prop_oneof![
+        Just(Quorum::Any),
+        Just(Quorum::All),
+        (1..=3_u32).prop_map(Quorum::AtLeast),
+        (1..=100_u32).prop_map(Quorum::Percent),
+    ];
+    let reject =
+        prop_oneof![Just(RejectRule::Any), (1..=3_u32).prop_map(RejectRule::AtLeast), Just(RejectRule::Unreachable),];
+    (approve, reject).prop_map(|(approve, reject)| DecisionRule { approve, reject })
+}
+
+/// The expression of this source, parsed once: processes are made by the ten thousand, of few expressions.
+fn expression(source: &str) -> Expression {
+    static PARSED: Mutex<BTreeMap<String, Expression>> = Mutex::new(BTreeMap::new());
+    let mut parsed = PARSED.lock().expect("parsing does not panic");
+    let parse = || Expression::parse(source).expect("the expressions of this file can be parsed");
+    parsed.entry(source.to_owned()).or_insert_with(parse).clone()
+}

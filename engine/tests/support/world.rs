@@ -1,0 +1,182 @@
+//! One submission and what surrounds it: a clock that tests move, ids that are counted, definitions and people. Whatever is
+//! asked of the submission here is decided, applied, and checked against every invariant.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use jiff::{SignedDuration, Timestamp};
+use quorate_engine::{
+    command::{Command, Report, ReportOutcome},
+    context::{Context, Flows, Ids},
+    decide::{Decided, decide},
+    definition::Process,
+    directory::Directory,
+    event::{Event, EventKind},
+    evolve,
+    id::{JobId, SubmissionId, Tenant, Token},
+    projection::{Projection, project},
+    refusal::Refusal,
+    state::Submission,
+};
+use uuid::Uuid;
+
+use super::invariants::{self, Moment};
+
+pub(crate) struct World {
+    pub(crate) process: Process,
+    pub(crate) flows: Flows,
+    pub(crate) directory: Directory,
+    pub(crate) now: Timestamp,
+    pub(crate) state: Option<Rc<Submission>>,
+    /// The token of each attempt that there ever was: a worker may come back with an old one.
+    pub(crate) tokens: BTreeMap<(JobId, u32), Token>,
+    heard_of: BTreeMap<(JobId, u32), Timestamp>,
+    ids: CountedIds,
+    events: Vec<Event>,
+    replayed: Option<Submission>,
+    rows: Option<Projection>,
+}
+
+/// What followed from a command, once it is applied.
+pub(crate) struct Answer {
+    pub(crate) events: Vec<Event>,
+}
+
+/// Ids in the order in which they are asked for, and no chance at all: two of these give the same.
+#[derive(Clone, Default)]
+struct CountedIds {
+    given: u128,
+}
+
+impl Ids for CountedIds {
+    fn uuid(&mut self) -> Uuid {
+        self.given += 1;
+        Uuid::from_u128(self.given)
+    }
+
+    fn secret(&mut self) -> u128 {
+        self.given += 1;
+        self.given
+    }
+
+    fn fraction(&mut self) -> f64 {
+        0.0
+    }
+}
+
+impl World {
+    pub(crate) fn new(process: Process, flows: Flows, directory: Directory) -> Self {
+        Self {
+            process,
+            flows,
+            directory,
+            now: "2026-01-01T00:00:00Z".parse().expect("this is a time"),
+            state: None,
+            tokens: BTreeMap::new(),
+            heard_of: BTreeMap::new(),
+            ids: CountedIds::default(),
+            events: Vec::new(),
+            replayed: None,
+            rows: None,
+        }
+    }
+
+    /// The tenant and the id of the one submission that there is.
+    pub(crate) fn identity() -> (Tenant, SubmissionId) {
+        (Tenant::from("default"), SubmissionId(Uuid::from_u128(u128::MAX)))
+    }
+
+    pub(crate) fn advance(&mut self, by: SignedDuration) {
+        self.now = self.now.checked_add(by).expect("tests stay within the times there are");
+    }
+
+    /// A report with the token that the attempt was given; a token of no attempt where there was no such attempt.
+    pub(crate) fn report(&self, job: JobId, attempt: u32, outcome: ReportOutcome) -> Command {
+        let token = self.tokens.get(&(job, attempt)).cloned().unwrap_or_else(Self::foreign_token);
+        Command::Report(Report { job, attempt, token, outcome })
+    }
+
+    /// A timer's question whether a bound of the attempt has passed.
+    pub(crate) fn overdue(&self, job: JobId, attempt: u32) -> Command {
+        Command::JobOverdue { job, attempt, heartbeat_at: self.heard_of.get(&(job, attempt)).copied() }
+    }
+
+    /// A token that no attempt was given.
+    pub(crate) fn foreign_token() -> Token {
+        Token::new(Self::identity().1, u128::MAX)
+    }
+
+    /// Decides a command, applies what follows, and checks every invariant.
+    pub(crate) fn run(&mut self, command: &Command) -> Result<Answer, Refusal> {
+        let decided = self.decide_twice(command);
+        let before = self.state.clone();
+        if let (Ok(Decided { heartbeat: true, .. }), Command::Report(report)) = (&decided, command) {
+            self.heard_of.insert((report.job, report.attempt), self.now);
+        }
+        let answer = decided.map(|decided| self.apply(decided));
+        let moment = Moment {
+            process: &self.process,
+            directory: &self.directory,
+            command,
+            answer: &answer,
+            before: before.as_deref(),
+            after: self.state.as_deref(),
+        };
+        for invariant in invariants::ALL {
+            invariant(&moment);
+        }
+        answer
+    }
+
+    fn decide_twice(&mut self, command: &Command) -> Result<Decided, Refusal> {
+        let mut ids = self.ids.clone();
+        let first = self.decide_with(command, &mut ids);
+        let second = self.decide_with(command, &mut self.ids.clone());
+        invariants::the_same_command_decides_the_same(&first, &second);
+        self.ids = ids;
+        first
+    }
+
+    fn decide_with(&self, command: &Command, ids: &mut CountedIds) -> Result<Decided, Refusal> {
+        let mut context =
+            Context { now: self.now, process: &self.process, flows: &self.flows, directory: &self.directory, ids };
+        decide(self.state.as_deref(), command, &mut context)
+    }
+
+    fn apply(&mut self, decided: Decided) -> Answer {
+        for event in &decided.events {
+            let stored = invariants::an_event_is_read_back_as_it_was_written(event);
+            match &mut self.replayed {
+                Some(state) => evolve::evolve(state, &stored),
+                none => *none = evolve::begin(&stored),
+            }
+            self.remember_token(&event.kind);
+        }
+        self.events.extend(decided.events.iter().cloned());
+        invariants::evolving_the_stored_events_gives_the_state(self.replayed.as_ref(), &decided.state);
+        let rows = project(&decided.state);
+        invariants::the_changes_lead_from_the_old_rows_to_the_new(self.rows.as_ref(), &rows);
+        self.rows = Some(rows);
+        self.state = Some(Rc::new(decided.state));
+        Answer { events: decided.events }
+    }
+
+    /// Replays the whole history. Dear, so once at the end: each step was compared on the way.
+    pub(crate) fn finish(&self) {
+        invariants::replaying_the_events_gives_the_state(&self.events, self.state.as_deref());
+        if let (Some(state), Some(rows)) = (&self.state, &self.rows) {
+            invariants::projecting_twice_gives_the_same(state, rows);
+        }
+    }
+
+    fn remember_token(&mut self, kind: &EventKind) {
+        let given = match kind {
+            EventKind::JobScheduled { job, token, .. } => Some(((*job, 1), token)),
+            EventKind::JobAttemptFailed { job, attempt, next_token, .. } => Some(((*job, attempt + 1), next_token)),
+            EventKind::JobRevived { job, attempt, token } => Some(((*job, *attempt), token)),
+            _ => None,
+        };
+        if let Some((attempt, token)) = given {
+            self.tokens.insert(attempt, token.clone());
+        }
+    }
+}
