@@ -235,7 +235,7 @@ pub(crate) async fn pause_before_retry(attempt: u32) {
 pub(crate) fn is_unavailable(status: &Status) -> bool {
     let broken = || {
         status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
-            && matches!(status.code(), Code::Unknown | Code::Internal)
+            && matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Internal)
     };
     status.code() == Code::Unavailable || broken()
 }

@@ -37,6 +37,8 @@ pub struct Config {
     pub database_url: String,
     /// The broker; without one jobs stay in this process, and workers come by gRPC.
     pub amqp_url: Option<String>,
+    /// What the names on the broker begin with.
+    pub amqp_prefix: String,
     /// The type of the broker's queues.
     pub queue_type: QueueType,
     /// How many lanes there are; by the store where it is not said.
@@ -173,7 +175,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let queue: Arc<dyn Queue> = match &config.amqp_url {
         Some(url) => {
             let connection_name = "quorate server".to_owned();
-            let rabbit = RabbitConfig { queue_type: config.queue_type, connection_name, ..RabbitConfig::new(url) };
+            let (prefix, queue_type) = (config.amqp_prefix.clone(), config.queue_type);
+            let rabbit = RabbitConfig { prefix, queue_type, connection_name, ..RabbitConfig::new(url) };
             Arc::new(RabbitQueue::connect(&rabbit)?)
         }
         None => Arc::new(MemoryQueue::new()),

@@ -16,6 +16,9 @@ use super::{Api, errors};
 /// How long a `request_id` may be, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// How long names and record ids may be, in bytes.
+pub(super) const NAME_BYTES_MAX: usize = 256;
+
 impl Api {
     /// The caller, if they have one of these roles, and the message.
     pub(super) async fn caller<T>(&self, request: Request<T>, roles: &[Role]) -> Result<(Principal, T), Status> {

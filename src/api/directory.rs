@@ -18,10 +18,13 @@ use crate::{
 
 use super::{
     Api,
-    call::request_key,
+    call::{check_text, request_key},
     catalog::{Worked, check_definition, refuse},
     errors, pages,
 };
+
+/// How long an e-mail address may be, in bytes (RFC 5321: 64 before the at sign, 255 after it).
+const EMAIL_BYTES_MAX: usize = 320;
 
 /// Who may look at the directory.
 const READERS: &[Role] = &[Role::Administrator, Role::Designer, Role::Submitter, Role::Reviewer, Role::Auditor];
@@ -43,6 +46,9 @@ struct Edit {
 impl Edit {
     /// The directory with the edit carried out, if it is sound then.
     fn apply(&self, directory: &Directory) -> Result<(), Status> {
+        for email in self.users.iter().filter_map(|user| user.email.as_deref()) {
+            check_text("user.email", email, EMAIL_BYTES_MAX)?;
+        }
         let mut after = directory.clone();
         after.users.extend(self.users.iter().map(|user| (user.name.clone(), user.clone())));
         after.groups.extend(self.groups.iter().map(|group| (group.name.clone(), group.clone())));

@@ -12,9 +12,7 @@ const FILTER_BYTES_MAX: usize = 1_024;
 /// The terms of a filter by field. A field that is not in `known` is refused with the list of those that are, and so is one that
 /// is named twice. A value may stand in double quotes.
 pub(super) fn parse<'f>(filter: &'f str, known: &[&str]) -> Result<BTreeMap<&'f str, &'f str>, Status> {
-    if filter.len() > FILTER_BYTES_MAX {
-        return Err(errors::invalid_field("filter", format!("is longer than {FILTER_BYTES_MAX} bytes")));
-    }
+    super::call::check_text("filter", filter, FILTER_BYTES_MAX)?;
     let mut terms = BTreeMap::new();
     for term in filter.split(" AND ").map(str::trim).filter(|_| !filter.trim().is_empty()) {
         let Some((field, value)) = term.split_once('=') else {

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Api,
-    call::request_key,
+    call::{NAME_BYTES_MAX, check_text, request_key},
     catalog::{Worked, check_definition, digest, refuse},
     convert, errors, pages,
 };
@@ -149,6 +149,7 @@ impl Api {
 
     /// A version; 0: the newest.
     async fn flow_row(&self, principal: &Principal, name: &str, version: u32) -> Result<FlowVersionRow, Status> {
+        check_text("name", name, NAME_BYTES_MAX)?;
         let before = (version != 0).then(|| version.saturating_add(1));
         let rows = self.scheduler.store().flow_versions(&principal.tenant, name, before, 1).await;
         let row = rows.map_err(|error| errors::store(&error))?.into_iter().next();

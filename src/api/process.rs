@@ -17,8 +17,8 @@ use crate::{
 
 use super::{
     Api,
-    call::request_key,
-    catalog::{KnownIn, Worked, check_definition, complaint, digest, refuse},
+    call::{NAME_BYTES_MAX, check_text, request_key},
+    catalog::{DEFINITION_BYTES_MAX, KnownIn, Worked, check_definition, complaint, digest, refuse},
     convert, errors, pages,
 };
 
@@ -134,6 +134,7 @@ impl ProcessService for Api {
     ) -> Result<Response<v1::ProcessServiceListVersionsResponse>, Status> {
         let (principal, message) = self.caller(request, READERS).await?;
         let size = pages::size(message.page_size)?;
+        check_text("name", &message.name, NAME_BYTES_MAX)?;
         let query = ["process_versions", message.name.as_str()];
         let before: Option<u32> = pages::after(&message.page_token, &query)?;
         let rows = self.scheduler.store().process_versions(&principal.tenant, &message.name, before, size).await;
@@ -156,6 +157,10 @@ impl Api {
         process: &Process,
         snapshot: &Snapshot,
     ) -> Result<Worked<v1::Process>, Status> {
+        // YAML can write characters that stand nowhere in its text.
+        for text in [&process.title, &process.record.name] {
+            check_text("definition", text, DEFINITION_BYTES_MAX)?;
+        }
         let newest = self.scheduler.store().process_versions(&principal.tenant, &process.name, None, 1).await;
         let newest = newest.map_err(|error| errors::store(&error))?.into_iter().next();
         let digest = digest(&message.definition);
@@ -206,6 +211,7 @@ impl Api {
         name: &str,
         version: Option<u32>,
     ) -> Result<ProcessVersionRow, Status> {
+        check_text("name", name, NAME_BYTES_MAX)?;
         let store = self.scheduler.store();
         let mut row = store.process_version(&principal.tenant, name, version).await;
         if let (Ok(None), None) = (&row, version) {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use quorate_engine::{
     Json,
     command::Command,
+    event::Event,
     evolve,
     id::{SubmissionId, Tenant, UserName},
     refusal::Refusal,
@@ -31,15 +32,12 @@ use crate::{
 
 use super::{
     Api,
-    call::{check_text, parse_id, request_key},
+    call::{NAME_BYTES_MAX, check_text, parse_id, request_key},
     convert, errors, filter, pages,
 };
 
 /// How large a record's data may be as JSON, in bytes.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
-
-/// How long names and record ids may be, in bytes.
-const NAME_BYTES_MAX: usize = 256;
 
 /// Who may look at submissions.
 const READERS: &[Role] = &[Role::Submitter, Role::Reviewer, Role::Designer, Role::Auditor];
@@ -204,6 +202,10 @@ impl SubmissionService for Api {
 impl Api {
     /// A submission as it is stored.
     pub(super) async fn submission(&self, tenant: &Tenant, id: SubmissionId) -> Result<Answer, Status> {
+        replay(&self.history(tenant, id).await?)
+    }
+
+    async fn history(&self, tenant: &Tenant, id: SubmissionId) -> Result<Vec<Event>, Status> {
         let store = self.scheduler.store();
         let mut events = Vec::new();
         // Nearly every history fits into one page.
@@ -216,10 +218,9 @@ impl Api {
                 events.push(event.map_err(|error| errors::store(&StoreError::Internal(error.to_string())))?);
             }
             if !full {
-                break;
+                return Ok(events);
             }
         }
-        evolve::replay(&events).map(Arc::new).ok_or_else(|| errors::rejected(Refusal::SubmissionNotFound.into()))
     }
 
     /// Carries out a command and answers with the submission.
@@ -236,25 +237,46 @@ impl Api {
         Ok(convert::submission(&state))
     }
 
-    /// The answer once the synchronous steps that the call started have ended, or their `sync_timeout` has passed.
+    /// The answer once the synchronous steps that the call started have ended, or their `sync_timeout` has passed. It shows the
+    /// submission as it was then, so that the same call gets the same answer when it comes again later.
     pub(super) async fn settle(&self, tenant: &Tenant, answer: Result<Answer, Rejection>) -> Result<Answer, Status> {
-        let mut state = answer.map_err(errors::rejected)?;
-        let Some(wait) = state.sync_wait() else { return Ok(state) };
-        let mut subscription = self.scheduler.hub().subscribe(tenant, state.id);
+        let answer = answer.map_err(errors::rejected)?;
+        let Some(wait) = answer.sync_wait() else { return Ok(answer) };
+        let mut subscription = self.scheduler.hub().subscribe(tenant, answer.id);
         let give_up = tokio::time::sleep(Duration::from_millis(wait));
         tokio::pin!(give_up);
         loop {
             // Read after subscribing: a change in between is seen by one of the two.
-            state = self.submission(tenant, state.id).await?;
-            if state.sync_wait().is_none() {
-                return Ok(state);
+            let events = self.history(tenant, answer.id).await?;
+            if let Some(settled) = settled(&events, answer.version) {
+                return Ok(Arc::new(settled));
             }
+            let state = replay(&events)?;
             tokio::select! {
                 () = subscription.beyond(state.version) => {}
                 () = &mut give_up => return Ok(state),
             }
         }
     }
+}
+
+fn replay(events: &[Event]) -> Result<Answer, Status> {
+    evolve::replay(events).map(Arc::new).ok_or_else(|| errors::rejected(Refusal::SubmissionNotFound.into()))
+}
+
+/// The submission when no synchronous step was under way any more, at this version or after it; `None` while there is one. Only
+/// states between commits count, and the events of a commit have the same time.
+fn settled(events: &[Event], version: u64) -> Option<Submission> {
+    let (first, rest) = events.split_first()?;
+    let mut state = evolve::begin(first)?;
+    for (index, event) in rest.iter().enumerate() {
+        evolve::evolve(&mut state, event);
+        let committed = rest.get(index + 1).is_none_or(|next| next.at != event.at);
+        if committed && state.version >= version && state.sync_wait().is_none() {
+            return Some(state);
+        }
+    }
+    None
 }
 
 /// A stream of a submission's states.

@@ -11,7 +11,11 @@ use quorate_engine::{
     state::{Assignee, Verdict},
     status::WorkItemStatus,
 };
-use quorate_store::query::WorkItemQuery;
+use quorate_store::{
+    log::Hash,
+    query::WorkItemQuery,
+    store::{RequestKey, Wanted},
+};
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -19,7 +23,7 @@ use uuid::Uuid;
 use crate::{
     auth::{Principal, Role},
     proto::v1::{self, work_item_service_server::WorkItemService},
-    scheduler::{Answer, Ask},
+    scheduler::{Answer, Ask, Rejection},
 };
 
 use super::{
@@ -103,8 +107,8 @@ impl WorkItemService for Api {
         let id = parse_id("id", &message.id)?;
         let submissions = self.submissions_of(&principal, &[id]).await?;
         let submission = *submissions.get(&id).ok_or_else(not_found)?;
-        let request_id = message.request_id.clone();
-        let state = self.decide_one(&principal, id, submission, &message, &request_id).await?;
+        let key = request_key(&principal, &message.request_id, "Decide", &message)?;
+        let state = self.decide_one(&principal, id, submission, &message, key).await?;
         Ok(Response::new(v1::WorkItemServiceDecideResponse {
             work_item: work_item_of(&state, id),
             submission_status: convert::submission_status(state.status).into(),
@@ -119,32 +123,55 @@ impl WorkItemService for Api {
         if message.decisions.is_empty() || message.decisions.len() > BATCH_MAX {
             return Err(errors::invalid_field("decisions", format!("has to hold 1 to {BATCH_MAX} decisions")));
         }
+        let keys = self.batch_keys(&principal, &message).await?;
         let ids: Vec<WorkItemId> = message.decisions.iter().filter_map(|decision| decision.id.parse().ok()).collect();
         let submissions = self.submissions_of(&principal, &ids).await?;
-        let (principal, submissions, batch_id) = (&principal, &submissions, &message.request_id);
+        let (principal, submissions) = (&principal, &submissions);
         // All at once, so that they share commits; a batch is bounded.
-        let results = join_all(message.decisions.iter().enumerate().map(|(index, decision)| async move {
-            // Each decision of the batch is known by itself when the batch comes again.
-            let request_id = if batch_id.is_empty() { String::new() } else { format!("{batch_id}/{index}") };
-            self.batch_result(principal, submissions, decision, &request_id).await
-        }))
-        .await;
+        let results =
+            join_all(
+                message.decisions.iter().zip(keys).map(|(decision, key)| async move {
+                    self.batch_result(principal, submissions, decision, key).await
+                }),
+            )
+            .await;
         Ok(Response::new(v1::WorkItemServiceBatchDecideResponse { results }))
     }
 }
 
 impl Api {
+    /// By what each decision of a batch is known when the batch comes again: its place in it, and the digest of the whole batch.
+    /// Refuses a batch whose id another one had.
+    async fn batch_keys(
+        &self,
+        principal: &Principal,
+        message: &v1::WorkItemServiceBatchDecideRequest,
+    ) -> Result<Vec<Option<(RequestKey, Hash)>>, Status> {
+        let Some((key, digest)) = request_key(principal, &message.request_id, "BatchDecide", message)? else {
+            return Ok(vec![None; message.decisions.len()]);
+        };
+        // A caller's own id holds no control character, so that none of theirs can be one of these.
+        let of_place = |place| RequestKey { request_id: format!("{}\u{1f}{place}", key.request_id), ..key.clone() };
+        // Another batch may have been longer.
+        let wanted = Wanted { requests: (0..BATCH_MAX).map(of_place).collect(), ..Wanted::default() };
+        let known = self.scheduler.store().load(&wanted).await.map_err(|error| errors::store(&error))?.requests;
+        if known.iter().any(|row| row.digest != digest) {
+            return Err(errors::rejected(Rejection::RequestReused));
+        }
+        Ok((0..message.decisions.len()).map(|place| Some((of_place(place), digest))).collect())
+    }
+
     async fn batch_result(
         &self,
         principal: &Principal,
         submissions: &BTreeMap<WorkItemId, SubmissionId>,
         decision: &v1::WorkItemServiceDecideRequest,
-        request_id: &str,
+        key: Option<(RequestKey, Hash)>,
     ) -> v1::BatchDecideResult {
         let decided = async {
             let id: WorkItemId = parse_id("id", &decision.id)?;
             let submission = *submissions.get(&id).ok_or_else(not_found)?;
-            let state = self.decide_one(principal, id, submission, decision, request_id).await?;
+            let state = self.decide_one(principal, id, submission, decision, key).await?;
             Ok::<_, Status>(work_item_of(&state, id))
         };
         match decided.await {
@@ -166,7 +193,7 @@ impl Api {
         work_item: WorkItemId,
         submission: SubmissionId,
         message: &v1::WorkItemServiceDecideRequest,
-        request_id: &str,
+        key: Option<(RequestKey, Hash)>,
     ) -> Result<Answer, Status> {
         let verdict = match message.verdict() {
             v1::Verdict::Approve => Verdict::Approve,
@@ -189,7 +216,6 @@ impl Api {
             channel: channel.to_owned(),
             record_digest: message.record_digest.chars().take(64).collect(),
         });
-        let key = request_key(principal, request_id, "Decide", message)?;
         let answer = self.ask(&principal.tenant, submission, Ask::Command(command), key).await;
         self.settle(&principal.tenant, answer).await
     }

@@ -262,11 +262,11 @@ impl submission_service_server::SubmissionService for Fake {
         let request = request.into_inner();
         let record = request.record.unwrap_or_default();
         if record.data.as_ref().is_some_and(|data| data.fields.contains_key("wrong")) {
-            let mut details = ErrorDetails::with_error_info("INVALID_RECORD", "quorate", HashMap::new());
+            let mut details = ErrorDetails::with_error_info("RECORD_INVALID", "quorate", HashMap::new());
             details.add_bad_request_violation("record.data.amount", "is required, and must be a number");
             return Err(Status::with_error_details(
                 Code::InvalidArgument,
-                "the record does not fit its schema",
+                "the record does not meet the schema of the process",
                 details,
             ));
         }

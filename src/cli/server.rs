@@ -35,6 +35,9 @@ pub(crate) struct ServeArgs {
     /// workers come by gRPC
     #[arg(long, env = "QUORATE_AMQP_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) amqp_url: Option<String>,
+    /// What the names on the broker begin with: several installations can share one virtual host
+    #[arg(long, env = "QUORATE_AMQP_PREFIX", default_value = "quorate", value_name = "PREFIX")]
+    pub(crate) amqp_prefix: String,
     /// The type of the broker's queues
     #[arg(long, env = "QUORATE_QUEUE_TYPE", value_enum, default_value_t = QueueType::Auto)]
     pub(crate) queue_type: QueueType,
@@ -171,6 +174,7 @@ pub(crate) mod serve {
             tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
             database_url: args.database.database_url,
             amqp_url: args.amqp_url,
+            amqp_prefix: args.amqp_prefix,
             queue_type: match args.queue_type {
                 QueueType::Auto => queue::QueueType::Auto,
                 QueueType::Classic => queue::QueueType::Classic,

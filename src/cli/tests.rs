@@ -222,7 +222,7 @@ async fn errors_are_printed_and_told_by_the_exit_code() {
     assert_eq!(wrong.code, 1);
     assert_eq!(
         wrong.err,
-        "error: the record does not fit its schema\n  reason: INVALID_RECORD\n  field record.data.amount: is required, \
+        "error: the record does not meet the schema of the process\n  reason: RECORD_INVALID\n  field record.data.amount: is required, \
          and must be a number\n"
     );
     assert_eq!(run_as("ann", &server, &["get", "submission", "s9"]).await.code, 4);

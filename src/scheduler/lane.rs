@@ -342,9 +342,17 @@ impl Lane {
 
     /// The submission as it was at a version: the first answer to a call that came again.
     async fn state_at(&self, key: &Key, version: u64) -> Result<Answer, Rejection> {
-        let limit = u32::try_from(version).unwrap_or(u32::MAX);
-        let events =
-            self.shared.store.history(&key.0, key.1, 0, limit).await.map_err(|error| log_store_error(&error))?;
+        let mut events = Vec::new();
+        // The store gives a page at a time.
+        while let Some(left) = version.checked_sub(events.len() as u64).filter(|left| *left > 0) {
+            let limit = u32::try_from(left).unwrap_or(u32::MAX);
+            let page = self.shared.store.history(&key.0, key.1, events.len() as u64, limit).await;
+            let page = page.map_err(|error| log_store_error(&error))?;
+            if page.is_empty() {
+                break;
+            }
+            events.extend(page);
+        }
         let history = History { tenant: key.0.clone(), submission: key.1, events };
         entry(&history).map(|entry| entry.state).map_err(|error| log_store_error(&error))
     }

@@ -95,7 +95,7 @@ fn read(report: JobReport) -> Result<Report, ReportError> {
     let job: JobId = report.job.parse().map_err(|_| malformed("job", "is not a job's id"))?;
     let token = Token::parse(&report.token).ok_or_else(|| malformed("token", "is not a token"))?;
     let outcome = match report.status.as_str() {
-        "STARTED" => ReportOutcome::Started { worker: report.worker },
+        "STARTED" => ReportOutcome::Started { worker: clean(&report.worker) },
         "HEARTBEAT" => ReportOutcome::Heartbeat,
         "COMPLETED" => ReportOutcome::Completed {
             output: match &report.output {

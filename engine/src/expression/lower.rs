@@ -187,6 +187,10 @@ fn lower_literal(literal: &LiteralValue, offset: usize) -> Result<Value, Express
         LiteralValue::Boolean(value) => Value::Bool(*value.inner()),
         LiteralValue::Int(value) => Value::Int(*value.inner()),
         LiteralValue::Double(value) => Value::Double(*value.inner()),
+        // No store keeps it, and there is no other way for it into a text: what is read comes from a store.
+        LiteralValue::String(value) if value.inner().contains('\0') => {
+            return Err(ExpressionError::new("a text cannot hold the character U+0000", Some(offset)));
+        }
         LiteralValue::String(value) => value.inner().into(),
         LiteralValue::Bytes(value) => Value::Bytes(value.inner().into()),
         LiteralValue::UInt(value) => {

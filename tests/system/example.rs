@@ -1,0 +1,87 @@
+//! The development server and its worked example, by the programs as people start them.
+
+use std::{net::SocketAddr, path::Path};
+
+use crate::{
+    backend::is_empty,
+    program::{Program, output, printed, quorate},
+};
+
+/// A development server in a folder.
+async fn dev(folder: &Path, options: &[&str]) -> (Program, SocketAddr) {
+    let mut command = quorate();
+    command.current_dir(folder).args(["dev", "--listen", "127.0.0.1:0"]).args(options);
+    let mut program = Program::start("the development server", command);
+    let address = program
+        .said("where it listens", |line| {
+            line.strip_prefix("quorate listens on http://")?.split(' ').next()?.parse().ok()
+        })
+        .await;
+    (program, address)
+}
+
+/// The command that the server suggests, as arguments.
+async fn suggested(program: &mut Program, part: &str) -> Vec<String> {
+    program
+        .said(part, |line| {
+            let words = line.strip_prefix("  quorate ")?.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            words.iter().any(|word| word == part).then_some(words)
+        })
+        .await
+}
+
+#[tokio::test]
+async fn the_worked_example_can_be_typed_as_it_is_printed_and_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut program, address) = dev(folder.path(), &["--data", "kept"]).await;
+    let inbox = suggested(&mut program, "inbox").await;
+    let listed = printed(quorate().args(&inbox));
+    assert!(listed.contains("ACME: 50") && listed.contains("purchase-request"), "{listed}");
+    let items: serde_json::Value = serde_json::from_str(&printed(quorate().args(&inbox).args(["-o", "json"]))).unwrap();
+    let item = items[0]["id"].as_str().unwrap();
+    let approve: Vec<_> = suggested(&mut program, "approve").await;
+    let approve = approve.iter().map(|word| if word == "ITEM" { item } else { word });
+    assert!(printed(quorate().args(approve)).to_lowercase().contains("approved"));
+    let watch = suggested(&mut program, "watch").await;
+    let submission = watch.last().unwrap().clone();
+    let watched = printed(quorate().args(&watch));
+    assert!(watched.contains("APPROVED"), "{watched}");
+    let inbox_after: serde_json::Value =
+        serde_json::from_str(&printed(quorate().args(&inbox).args(["-o", "json"]))).unwrap();
+    assert_eq!(inbox_after, serde_json::json!([]));
+    // The others of the map: a recall of another one, and the exit code that says how it ended.
+    let call = |user: &str, arguments: &[&str]| {
+        let mut command = quorate();
+        command.args(["--server", &format!("http://{address}"), "--as", user]).args(arguments);
+        command
+    };
+    let data = r#"{"vendor": "ACME", "amount": 70}"#;
+    let submit = ["submit", "purchase-request", "--record-id", "PR-2", "--data", data, "-o", "json"];
+    let second: serde_json::Value = serde_json::from_str(&printed(&mut call("ann", &submit))).unwrap();
+    let second = second["id"].as_str().unwrap();
+    printed(&mut call("ann", &["recall", second]));
+    assert_eq!(output(&mut call("ann", &["watch", second, "--exit-status"])).status.code(), Some(11));
+    let events = printed(&mut call("ann", &["events", second]));
+    assert!(events.contains("RECALLED"), "{events}");
+    assert!(program.stop().await.success());
+
+    let (program, address) = dev(folder.path(), &["--data", "kept"]).await;
+    assert!(!program.has_said("waits for bob"), "the example is set up once");
+    let server = format!("http://{address}");
+    let kept = printed(quorate().args(["--server", &server, "--as", "ann", "get", "submission", &submission]));
+    assert!(kept.contains("APPROVED"), "{kept}");
+    let all = printed(quorate().args(["--server", &server, "--as", "ann", "list", "submissions", "-o", "json"]));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&all).unwrap().as_array().unwrap().len(), 2);
+    assert!(program.stop().await.success());
+}
+
+#[tokio::test]
+async fn an_ephemeral_server_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut program, _) = dev(folder.path(), &["--ephemeral"]).await;
+    let inbox = suggested(&mut program, "inbox").await;
+    assert!(printed(quorate().args(&inbox)).contains("ACME: 50"));
+    assert!(is_empty(folder.path()));
+    assert!(program.stop().await.success());
+    assert!(is_empty(folder.path()));
+}

@@ -1,0 +1,127 @@
+//! Quorate's programs as child processes, with what they write.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use crate::queue_support::until;
+
+/// How much of a failed program's log is shown.
+const SHOWN_LINES_MAX: usize = 60;
+
+/// A program that runs. It is killed when it is dropped.
+pub(crate) struct Program {
+    name: &'static str,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// `quorate`, with nothing from the environment.
+pub(crate) fn quorate() -> Command {
+    clean(PathBuf::from(env!("CARGO_BIN_EXE_quorate")))
+}
+
+/// `quorate-worker`, which the checks build beside it.
+pub(crate) fn quorate_worker() -> Command {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_quorate")).with_file_name("quorate-worker");
+    assert!(path.exists(), "{} is missing: build it with `cargo build --workspace --bins`", path.display());
+    clean(path)
+}
+
+fn clean(path: PathBuf) -> Command {
+    let mut command = Command::new(path);
+    command.env_clear().stdin(Stdio::null());
+    if let Ok(folder) = std::env::var("TMPDIR") {
+        command.env("TMPDIR", folder);
+    }
+    command
+}
+
+impl Program {
+    pub(crate) fn start(name: &'static str, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        keep(child.stdout.take().unwrap(), &lines);
+        keep(child.stderr.take().unwrap(), &lines);
+        Self { name, child, lines }
+    }
+
+    /// What the first line that fits says. Fails when the program ends before.
+    pub(crate) async fn said<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
+        let lines = Arc::clone(&self.lines);
+        let child = &mut self.child;
+        let mut look = || {
+            // Looked at first: what it wrote before its end is read after.
+            let ended = child.try_wait().unwrap();
+            let found = lines.lock().unwrap().iter().find_map(|line| read(line));
+            assert!(found.is_some() || ended.is_none(), "{what}: the program ended with {ended:?}: {}", tail(&lines));
+            found
+        };
+        until(what, || std::future::ready(look())).await
+    }
+
+    pub(crate) fn has_said(&self, part: &str) -> bool {
+        self.lines.lock().unwrap().iter().any(|line| line.contains(part))
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// SIGKILL: nothing is finished, nothing is said.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let name = self.name;
+        until(&format!("the end of {name}"), || std::future::ready(self.ended())).await
+    }
+}
+
+impl Drop for Program {
+    #[expect(clippy::print_stderr, reason = "a failed test shows what its programs said")]
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- the last lines of {}\n{}", self.name, tail(&self.lines));
+        }
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn keep(stream: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::clone(lines);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            lines.lock().unwrap().push(line);
+        }
+    });
+}
+
+fn tail(lines: &Mutex<Vec<String>>) -> String {
+    let lines = lines.lock().unwrap();
+    lines[lines.len().saturating_sub(SHOWN_LINES_MAX)..].join("\n")
+}
+
+/// Runs a program to its end.
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+/// What a program that succeeds prints.
+pub(crate) fn printed(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = output(command);
+    assert!(status.success(), "{command:?}: {status}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
