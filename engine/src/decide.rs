@@ -132,9 +132,9 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
 fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Refusal> {
     check_comment("comment", &decide.comment)?;
     let (_, step, item) = draft.state.work_item(decide.work_item).ok_or(Refusal::WorkItemNotFound)?;
+    authorize_decision(&draft.state, draft.context.process, step, item, &decide.actor, draft.context.directory)?;
     check_open(item)?;
     check_in_progress(&draft.state)?;
-    authorize_decision(&draft.state, draft.context.process, step, item, &decide.actor, draft.context.directory)?;
     if decide.record_digest != draft.state.record.digest {
         return Err(Refusal::RecordChanged { digest: draft.state.record.digest.clone() });
     }

@@ -312,7 +312,7 @@ impl Draft<'_, '_> {
 
     /// Routing has come to the end.
     fn end(&mut self, outcome: Option<Outcome>) {
-        let rejected = || self.state.latest_steps().values().any(|step| step.settled == Some(Verdict::Reject));
+        let rejected = || self.is_rejected();
         match outcome {
             Some(Outcome::Error) => {
                 let failed = self.state.stage_runs.iter().filter(|stage| stage.failure.is_some());
@@ -330,6 +330,20 @@ impl Draft<'_, '_> {
                 self.run_ending(Ending::Rejected);
             }
         }
+    }
+
+    /// Whether the latest run of an approval step was rejected. A step whose people had settled on it counts also when its stage
+    /// ended before the step's own exit condition held: nothing is approved over a rejection by an early exit.
+    fn is_rejected(&self) -> bool {
+        let latest = self.state.latest_steps();
+        let mut steps = self.context.process.stages.iter().flat_map(|stage| &stage.steps);
+        steps.any(|step| match (&step.kind, latest.get(step.name.as_str())) {
+            (StepKind::Approval(approval), Some(run)) if !run.work_items.is_empty() => {
+                approval.decision.outcome(votes(run)) == Some(Verdict::Reject)
+            }
+            (_, Some(run)) => run.settled == Some(Verdict::Reject),
+            (_, None) => false,
+        })
     }
 
     /// Runs the path that leads to an ending, if the process has one, or ends at once.
