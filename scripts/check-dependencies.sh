@@ -14,7 +14,7 @@ readonly WORKER_USES=""
 # everything.
 readonly AMQP_PLACES="src/queue worker/ tests/"
 readonly SQL_PLACES="store/ tests/"
-readonly GRPC_PLACES="src/api src/auth src/cli src/client src/proto build.rs worker/ tests/"
+readonly GRPC_PLACES="src/api src/auth src/cli src/client src/proto src/serve/dev.rs build.rs worker/ tests/"
 
 # Packages that nobody may depend on.
 readonly NOWHERE="aws-lc-rs openssl-sys"

@@ -187,7 +187,8 @@ impl Checker<'_> {
 
     fn path(&mut self, steps: Option<&source::Steps>, path: &str, name: &str, facts: &Facts<'_>) -> Option<Vec<Step>> {
         let Some(steps) = steps else { return Some(Vec::new()) };
-        self.steps(Group { name, steps, ends_by_default: true, is_path: true }, path, facts)
+        // A path ends once nothing of it is in progress, whatever has not started.
+        self.steps(Group { name, steps, ends_by_default: false, is_path: true }, path, facts)
     }
 
     /// A process that asks nobody approves whatever it is given, which is seldom meant (DESIGN 2.4). Fault paths do not

@@ -133,10 +133,9 @@ impl Checker<'_> {
         let may_change = expression.reads("record") || expression.reads("now");
         let consequence =
             if may_change { "may wait for ever" } else { "cannot end, and meets an error once nothing is in progress" };
-        let remedy = if group.is_path { "leave the condition to the flow" } else { "say in `complete` when it ends" };
         let message = format!(
             "`{step}` starts only under this condition, and {group_name} ends when all its steps are completed: while the \
-             condition does not hold, it {consequence}; {remedy}"
+             condition does not hold, it {consequence}; say in `complete` when it ends"
         );
         self.warning(when, path, message);
     }
