@@ -50,7 +50,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            lanes: 2,
+            lanes: 4,
             redelivery_interval: Duration::from_mins(5),
             tick: Duration::from_millis(200),
             shared_store: true,

@@ -1,6 +1,6 @@
 //! Prints how long each hostile expression takes to end, slowest last: `cargo run -p quorate-engine --example hostile`.
+#![expect(clippy::disallowed_types, reason = "an example that shows how long expressions take")]
 #![expect(clippy::print_stdout, reason = "this is what the example is for")]
-#![allow(clippy::disallowed_methods, reason = "an example may read the clock; the engine may not")]
 
 use std::time::Instant;
 

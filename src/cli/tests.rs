@@ -36,6 +36,20 @@ async fn submit(server: &str) -> Ran {
     run_as("ann", server, &["submit", "purchase-request", "--record-id", "PR-1", "--data", r#"{"amount": 50}"#]).await
 }
 
+/// Every variable that an argument of a command, or of one below it, can come from.
+fn variables(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
+}
+
+#[test]
+fn every_variable_is_explained_where_operators_look() {
+    let explained = include_str!("../../deploy/quorate.env");
+    for variable in variables(&Cli::command()) {
+        assert!(explained.contains(&format!("{variable}=")), "deploy/quorate.env does not explain {variable}");
+    }
+}
+
 #[test]
 fn the_arguments_are_consistent() {
     Cli::command().debug_assert();
