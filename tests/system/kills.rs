@@ -80,7 +80,7 @@ impl Client {
 
 /// The server says so, or the connection broke: then the status has a cause, and never came from the server.
 fn may_be_repeated(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
+    status.code() == Code::Unavailable || status.source().is_some()
 }
 
 /// Kills server and worker, each at least `kills` times, and starts each again. Each kill lets some more submissions in, so
