@@ -231,11 +231,13 @@ pub(crate) async fn pause_before_retry(attempt: u32) {
 }
 
 /// Whether nothing is wrong with the request itself: the server said UNAVAILABLE, or the connection broke (which tonic
-/// reports as UNKNOWN or CANCELLED with a cause; a status that came from the server has no cause).
+/// reports as UNKNOWN, INTERNAL or CANCELLED with a cause, its own or the HTTP library's; a status that came from the server has no
+/// cause). A call that took too long has a cause too, and is not made again.
 pub(crate) fn is_unavailable(status: &Status) -> bool {
     let broken = || {
-        status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
+        status.source().is_some()
             && matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Internal)
+            && status.message() != tonic::TimeoutExpired(()).to_string()
     };
     status.code() == Code::Unavailable || broken()
 }

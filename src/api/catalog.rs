@@ -57,7 +57,12 @@ impl Api {
             let snapshot = self.scheduler.catalog().current(&principal.tenant).await;
             let snapshot = snapshot.map_err(|error| errors::store(&error))?;
             let Worked { change, answer } = work(Arc::clone(&snapshot)).await?;
-            let Some(mut change) = change else { return Ok(answer) };
+            let mut change = match (change, &key) {
+                (Some(change), _) => change,
+                (None, None) => return Ok(answer),
+                // Nothing is to be written but that the call was answered: its id is not free for another.
+                (None, Some(_)) => CatalogChange::new(principal.tenant.clone(), snapshot.version),
+            };
             change.request = key.as_ref().map(|(key, digest)| RequestRow {
                 key: key.clone(),
                 digest: *digest,

@@ -25,8 +25,8 @@ use crate::{
 const SUBMISSIONS: usize = 500;
 const KILLS: usize = 10;
 
-/// The longest time between two kills: long enough that a killed server's successor gets to work now and then.
-const CALM_MAX: Duration = Duration::from_millis(700);
+/// The longest time from the answers that a kill waits for to the kill: so that it hits what goes on behind them too.
+const CALM_MAX: Duration = Duration::from_millis(300);
 
 /// How long a client waits before it repeats a call.
 const REPEAT_DELAY: Duration = Duration::from_millis(50);
@@ -48,11 +48,14 @@ struct Client {
     /// The channel of an address is shared by all calls to it.
     caller: Mutex<Option<(SocketAddr, Caller)>>,
     repeated: Mutex<BTreeMap<String, u32>>,
+    /// How many calls were answered, this client's and the others'.
+    answered: watch::Sender<usize>,
 }
 
 impl Client {
-    fn new(address: &watch::Sender<SocketAddr>, token: String) -> Self {
-        Self { address: address.subscribe(), token, caller: Mutex::default(), repeated: Mutex::default() }
+    fn new(address: &watch::Sender<SocketAddr>, answered: &watch::Sender<usize>, token: String) -> Self {
+        let (address, answered) = (address.subscribe(), answered.clone());
+        Self { address, token, caller: Mutex::default(), repeated: Mutex::default(), answered }
     }
 
     fn caller(&self) -> Caller {
@@ -66,7 +69,10 @@ impl Client {
 
     async fn call<T>(&self, call: impl AsyncFn(Caller) -> Result<T, Status>) -> T {
         until("an answer", async || match call(self.caller()).await {
-            Ok(answer) => Some(answer),
+            Ok(answer) => {
+                self.answered.send_modify(|count| *count += 1);
+                Some(answer)
+            }
             Err(status) => {
                 assert!(may_be_repeated(&status), "{status:?}");
                 *self.repeated.lock().unwrap().entry(format!("{:?}", status.code())).or_default() += 1;
@@ -80,21 +86,27 @@ impl Client {
 
 /// The server says so, or the connection broke: then the status has a cause, and never came from the server.
 fn may_be_repeated(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
+    status.code() == Code::Unavailable || status.source().is_some()
 }
 
-/// Kills server and worker, each at least `kills` times, and starts each again. Each kill lets some more submissions in, so
-/// that there is always work to interrupt.
+/// Kills server and worker, each `kills` times, and starts each again. Each kill lets some more submissions in, so that there is
+/// always work to interrupt, and comes after some more answers, so that there is progress however slow the machine is.
 async fn supervise(
     system: &mut System,
     worker: &mut Program,
     address: &watch::Sender<SocketAddr>,
+    answered: &watch::Sender<usize>,
     admitted: &Semaphore,
     (kills, submissions): (usize, usize),
     random: &mut StdRng,
 ) {
+    let at_once = submissions / (2 * kills);
     let mut left = [kills, kills];
+    let mut wanted = 0;
     while left != [0, 0] {
+        wanted += random.random_range(0..=at_once);
+        let progress = answered.subscribe();
+        until("some more answers", || std::future::ready((*progress.borrow() >= wanted).then_some(()))).await;
         tokio::time::sleep(CALM_MAX.mul_f64(random.random())).await;
         let victim = if left[0] == 0 {
             1
@@ -104,7 +116,7 @@ async fn supervise(
             random.random_range(0..2)
         };
         left[victim] -= 1;
-        admitted.add_permits(submissions / (2 * kills));
+        admitted.add_permits(at_once);
         if victim == 0 {
             system.server.program.kill();
             system.server = Server::start(&system.backend, &["--redelivery-interval", "2"]).await;
@@ -167,12 +179,13 @@ async fn server_and_worker_are_killed_while_submissions_run_and_each_ends_once()
     let mut system = System::start_without_worker(Backend::postgres_and_rabbitmq().await).await;
     let mut worker = start_worker(&system.backend, "echo");
     let (address, _) = watch::channel(system.server.address);
-    let (ann, bob) = (Client::new(&address, system.token("ann")), Client::new(&address, system.token("bob")));
+    let (answered, _) = watch::channel(0);
+    let [ann, bob] = ["ann", "bob"].map(|name| Client::new(&address, &answered, system.token(name)));
     let admitted = Semaphore::new(submissions / (2 * kills));
     let (ids, (), ()) = tokio::join!(
         submit_all(&ann, &admitted, submissions),
         approve_all(&bob, submissions),
-        supervise(&mut system, &mut worker, &address, &admitted, (kills, submissions), &mut random),
+        supervise(&mut system, &mut worker, &address, &answered, &admitted, (kills, submissions), &mut random),
     );
     eprintln!("{kills} kills each; calls repeated: {:?} {:?}", ann.repeated.lock(), bob.repeated.lock());
     let caller = system.caller("ann");

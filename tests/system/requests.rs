@@ -95,16 +95,21 @@ on_every_backend! {
     async fn a_repeated_publish_and_a_repeated_put_give_the_first_answers(backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let admin = system.caller("admin");
-        let publish = |definition: &str| {
-            let request = quorate::proto::v1::ProcessServicePublishRequest { request_id: "p-1".into(), ..publish(definition) };
+        let publish_as = |request_id: &str, definition: &str| {
+            let request =
+                quorate::proto::v1::ProcessServicePublishRequest { request_id: request_id.into(), ..publish(definition) };
             let mut processes = admin.processes();
             async move { processes.publish(request).await.map(tonic::Response::into_inner) }
         };
+        let publish = |definition: &str| publish_as("p-1", definition);
         let titled = |title: &str| NOTE.replace("name: note\n", &format!("name: note\ntitle: {title}\n"));
         let first = publish(&titled("one")).await.unwrap();
         assert_eq!(first.process.as_ref().unwrap().version, 2);
         assert_eq!(publish(&titled("one")).await.unwrap(), first);
         assert_eq!(refused(publish(&titled("two")).await), reused());
+        // Also of a call that had nothing to change.
+        publish_as("p-2", &titled("one")).await.unwrap();
+        assert_eq!(refused(publish_as("p-2", &titled("two")).await), reused());
         let put_user = |manager: &str| {
             let user = User { name: "zoe".into(), manager: manager.into(), ..Default::default() };
             let request = DirectoryServicePutUserRequest { user: Some(user), request_id: "u-1".into() };
