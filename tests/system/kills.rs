@@ -48,14 +48,11 @@ struct Client {
     /// The channel of an address is shared by all calls to it.
     caller: Mutex<Option<(SocketAddr, Caller)>>,
     repeated: Mutex<BTreeMap<String, u32>>,
-    /// How many calls were answered, this client's and the others'.
-    answered: watch::Sender<usize>,
 }
 
 impl Client {
-    fn new(address: &watch::Sender<SocketAddr>, answered: &watch::Sender<usize>, token: String) -> Self {
-        let (address, answered) = (address.subscribe(), answered.clone());
-        Self { address, token, caller: Mutex::default(), repeated: Mutex::default(), answered }
+    fn new(address: &watch::Sender<SocketAddr>, token: String) -> Self {
+        Self { address: address.subscribe(), token, caller: Mutex::default(), repeated: Mutex::default() }
     }
 
     fn caller(&self) -> Caller {
@@ -69,10 +66,7 @@ impl Client {
 
     async fn call<T>(&self, call: impl AsyncFn(Caller) -> Result<T, Status>) -> T {
         until("an answer", async || match call(self.caller()).await {
-            Ok(answer) => {
-                self.answered.send_modify(|count| *count += 1);
-                Some(answer)
-            }
+            Ok(answer) => Some(answer),
             Err(status) => {
                 assert!(may_be_repeated(&status), "{status:?}");
                 *self.repeated.lock().unwrap().entry(format!("{:?}", status.code())).or_default() += 1;
@@ -89,24 +83,31 @@ fn may_be_repeated(status: &Status) -> bool {
     status.code() == Code::Unavailable || status.source().is_some()
 }
 
-/// Kills server and worker, each `kills` times, and starts each again. Each kill lets some more submissions in, so that there is
-/// always work to interrupt, and comes after some more answers, so that there is progress however slow the machine is.
+/// The submissions that clients may make by now, and those whose calls were answered.
+struct Admission {
+    admitted: Semaphore,
+    answered: watch::Sender<usize>,
+}
+
+/// Kills server and worker, each `kills` times, and starts each again. Each kill lets some more submissions in, and the next comes
+/// when some of these are answered: there is always work to interrupt, and progress however slow the machine is.
 async fn supervise(
     system: &mut System,
     worker: &mut Program,
     address: &watch::Sender<SocketAddr>,
-    answered: &watch::Sender<usize>,
-    admitted: &Semaphore,
+    admission: &Admission,
     (kills, submissions): (usize, usize),
     random: &mut StdRng,
 ) {
     let at_once = submissions / (2 * kills);
     let mut left = [kills, kills];
-    let mut wanted = 0;
+    let mut admitted = 0;
     while left != [0, 0] {
-        wanted += random.random_range(0..=at_once);
-        let progress = answered.subscribe();
-        until("some more answers", || std::future::ready((*progress.borrow() >= wanted).then_some(()))).await;
+        admission.admitted.add_permits(at_once);
+        admitted += at_once;
+        let enough = admitted - random.random_range(0..=at_once);
+        let answered = admission.answered.subscribe();
+        until("answers", || std::future::ready((*answered.borrow() >= enough).then_some(()))).await;
         tokio::time::sleep(CALM_MAX.mul_f64(random.random())).await;
         let victim = if left[0] == 0 {
             1
@@ -116,7 +117,6 @@ async fn supervise(
             random.random_range(0..2)
         };
         left[victim] -= 1;
-        admitted.add_permits(at_once);
         if victim == 0 {
             system.server.program.kill();
             system.server = Server::start(&system.backend, &["--redelivery-interval", "2"]).await;
@@ -126,14 +126,16 @@ async fn supervise(
             *worker = start_worker(&system.backend, "echo");
         }
     }
-    admitted.add_permits(submissions);
+    admission.admitted.add_permits(submissions - admitted);
 }
 
-async fn submit_all(ann: &Client, admitted: &Semaphore, submissions: usize) -> Vec<String> {
+async fn submit_all(ann: &Client, admission: &Admission, submissions: usize) -> Vec<String> {
     join_all((0..submissions).map(|n| async move {
-        admitted.acquire().await.unwrap().forget();
+        admission.admitted.acquire().await.unwrap().forget();
         let request = submit("two-jobs", &format!("submit-{n}"), &json!({ "n": n }));
-        ann.call(async |caller| caller.try_submit(request.clone()).await).await.id
+        let id = ann.call(async |caller| caller.try_submit(request.clone()).await).await.id;
+        admission.answered.send_modify(|count| *count += 1);
+        id
     }))
     .await
 }
@@ -179,13 +181,12 @@ async fn server_and_worker_are_killed_while_submissions_run_and_each_ends_once()
     let mut system = System::start_without_worker(Backend::postgres_and_rabbitmq().await).await;
     let mut worker = start_worker(&system.backend, "echo");
     let (address, _) = watch::channel(system.server.address);
-    let (answered, _) = watch::channel(0);
-    let [ann, bob] = ["ann", "bob"].map(|name| Client::new(&address, &answered, system.token(name)));
-    let admitted = Semaphore::new(submissions / (2 * kills));
+    let [ann, bob] = ["ann", "bob"].map(|name| Client::new(&address, system.token(name)));
+    let admission = Admission { admitted: Semaphore::new(0), answered: watch::Sender::new(0) };
     let (ids, (), ()) = tokio::join!(
-        submit_all(&ann, &admitted, submissions),
+        submit_all(&ann, &admission, submissions),
         approve_all(&bob, submissions),
-        supervise(&mut system, &mut worker, &address, &answered, &admitted, (kills, submissions), &mut random),
+        supervise(&mut system, &mut worker, &address, &admission, (kills, submissions), &mut random),
     );
     eprintln!("{kills} kills each; calls repeated: {:?} {:?}", ann.repeated.lock(), bob.repeated.lock());
     let caller = system.caller("ann");
