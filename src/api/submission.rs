@@ -253,7 +253,7 @@ impl Api {
             }
             let state = replay(&events)?;
             tokio::select! {
-                () = subscription.beyond(state.version) => {}
+                _ = subscription.beyond(state.version) => {}
                 () = &mut give_up => return Ok(state),
             }
         }
@@ -300,11 +300,12 @@ impl Watch {
             Next::Give(state) => state,
             Next::WaitBeyond(id, version) => {
                 let stop = self.api.stop.clone();
-                if stop.run_until_cancelled(self.subscription.beyond(version)).await.is_none() {
-                    self.next = Next::End;
-                    return Some((Err(errors::stopping()), self));
-                }
-                match self.api.submission(&self.tenant, id).await {
+                let state = match stop.run_until_cancelled(self.subscription.beyond(version)).await {
+                    Some(Some(state)) => Ok(state),
+                    Some(None) => self.api.submission(&self.tenant, id).await,
+                    None => Err(errors::stopping()),
+                };
+                match state {
                     Ok(state) => state,
                     Err(status) => {
                         self.next = Next::End;

@@ -10,7 +10,7 @@ use quorate_engine::id::{SubmissionId, Tenant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Scheduler;
+use super::{Answer, Scheduler};
 
 /// How often the store is asked for the versions of all submissions that somebody waits for: what another server changed is
 /// seen this much later at most.
@@ -21,33 +21,55 @@ const POLL_MAX: usize = 1_000;
 
 type Key = (Tenant, SubmissionId);
 
+/// The newest version of a submission that is known, and the submission itself where this server made it.
+#[derive(Clone, Default)]
+struct Seen {
+    version: u64,
+    state: Option<Answer>,
+}
+
+type Channels = BTreeMap<Key, watch::Sender<Seen>>;
+
 /// Who waits for what.
 #[derive(Clone, Default)]
 pub struct Hub {
-    channels: Arc<Mutex<BTreeMap<Key, watch::Sender<u64>>>>,
+    channels: Arc<Mutex<Channels>>,
 }
 
 /// Somebody's wait for one submission.
 pub struct Subscription {
     hub: Hub,
     key: Key,
-    receiver: watch::Receiver<u64>,
+    receiver: watch::Receiver<Seen>,
 }
 
 impl Hub {
     /// Waits for changes of a submission from now on.
     pub fn subscribe(&self, tenant: &Tenant, submission: SubmissionId) -> Subscription {
         let key = (tenant.clone(), submission);
-        let receiver = self.lock().entry(key.clone()).or_insert_with(|| watch::Sender::new(0)).subscribe();
+        let receiver =
+            self.lock().entry(key.clone()).or_insert_with(|| watch::Sender::new(Seen::default())).subscribe();
         Subscription { hub: self.clone(), key, receiver }
     }
 
-    /// Tells those who wait that a submission is at this version.
-    pub(super) fn notify(&self, tenant: &Tenant, submission: SubmissionId, version: u64) {
+    /// Tells those who wait that this server has stored a submission.
+    pub(super) fn stored(&self, tenant: &Tenant, state: &Answer) {
+        self.tell(tenant, state.id, || Seen { version: state.version, state: Some(Arc::clone(state)) });
+    }
+
+    /// Tells those who wait that a submission is at this version, whoever stored it.
+    fn is_at(&self, tenant: &Tenant, submission: SubmissionId, version: u64) {
+        self.tell(tenant, submission, || Seen { version, state: None });
+    }
+
+    fn tell(&self, tenant: &Tenant, submission: SubmissionId, news: impl FnOnce() -> Seen) {
         if let Some(channel) = self.lock().get(&(tenant.clone(), submission)) {
+            let news = news();
             channel.send_if_modified(|seen| {
-                let newer = version > *seen;
-                *seen = version.max(*seen);
+                let newer = news.version > seen.version;
+                if newer {
+                    *seen = news;
+                }
                 newer
             });
         }
@@ -57,17 +79,19 @@ impl Hub {
         self.lock().keys().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, watch::Sender<u64>>> {
+    fn lock(&self) -> MutexGuard<'_, Channels> {
         // A panic while the lock was held leaves the map whole: every change is one call.
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Subscription {
-    /// Waits until the submission is known to be beyond `version`.
-    pub async fn beyond(&mut self, version: u64) {
+    /// Waits until the submission is known to be beyond `version`. Answers with it where this server stored that; where another
+    /// one did, the store has to be asked.
+    pub async fn beyond(&mut self, version: u64) -> Option<Answer> {
         // The sender lives in the hub for as long as this subscription does, so the wait cannot fail.
-        let _ = self.receiver.wait_for(|seen| *seen > version).await;
+        let seen = self.receiver.wait_for(|seen| seen.version > version).await.ok()?;
+        seen.state.clone()
     }
 }
 
@@ -94,7 +118,7 @@ pub(super) async fn poll(scheduler: Scheduler, stop: CancellationToken) {
                     let versions: BTreeMap<_, _> = versions.into_iter().collect();
                     for (tenant, submission) in keys {
                         if let Some(version) = versions.get(submission) {
-                            hub.notify(tenant, *submission, *version);
+                            hub.is_at(tenant, *submission, *version);
                         }
                     }
                 }

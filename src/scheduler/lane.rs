@@ -299,7 +299,7 @@ impl Lane {
         }
         self.publisher.hand_over(batch.submissions.iter().flat_map(|commit| to_publish(commit, now)));
         for (key, entry) in stored {
-            self.shared.hub.notify(&key.0, key.1, entry.state.version);
+            self.shared.hub.stored(&key.0, &entry.state);
             self.remember(key, entry);
         }
         for (key, working) in std::mem::take(&mut turn.working) {
