@@ -193,6 +193,8 @@ pub struct ApprovalStep {
     pub on_no_approvers: OnNoApprovers,
     /// Steps whose deciders may not decide here.
     pub distinct_from: Vec<String>,
+    /// Whether the submitter, and whoever they acted for, may decide here.
+    pub allow_submitter: bool,
 }
 
 /// A rule that names whom to ask.

@@ -24,7 +24,7 @@ pub fn authorize_decision(
     if !may_decide(&item.assignee, actor, directory) {
         return Err(Refusal::NotAssignee { actor: actor.clone(), assignee: item.assignee.to_string() });
     }
-    match barred(state, &distinct_steps(process, &step.name), actor.as_str()) {
+    match barred(state, &separation(process, &step.name), actor.as_str()) {
         Some(why) => Err(Refusal::SeparationOfDuties { actor: actor.clone(), why }),
         None => Ok(()),
     }
@@ -42,25 +42,39 @@ pub fn may_decide(assignee: &Assignee, actor: &UserName, directory: &Directory) 
     }
 }
 
-/// The steps whose deciders may not decide in this one. It does not matter which of the two names the other: they may run
+/// Whom a step keeps apart from whom.
+pub(super) struct Separation<'p> {
+    /// Whether the submitter, and whoever they acted for, may decide.
+    allow_submitter: bool,
+    /// The steps whose deciders may not decide in this one.
+    distinct_from: Vec<&'p str>,
+}
+
+/// What a step says of separation. It does not matter which of two steps names the other as one to differ from: they may run
 /// side by side, and then either may be decided first.
-pub(super) fn distinct_steps<'p>(process: &'p Process, step: &str) -> Vec<&'p str> {
-    let named = approval_steps(process).filter(|(name, _)| *name == step).flat_map(|(_, step)| &step.distinct_from);
+pub(super) fn separation<'p>(process: &'p Process, step: &str) -> Separation<'p> {
+    let own = approval_steps(process).find(|(name, _)| *name == step).map(|(_, step)| step);
+    let named = own.into_iter().flat_map(|step| &step.distinct_from).map(String::as_str);
     let naming = approval_steps(process).filter(|(_, other)| other.distinct_from.iter().any(|name| name == step));
-    named.map(String::as_str).chain(naming.map(|(name, _)| name)).collect()
+    Separation {
+        allow_submitter: own.is_some_and(|step| step.allow_submitter),
+        distinct_from: named.chain(naming.map(|(name, _)| name)).collect(),
+    }
 }
 
 /// What stands against a person deciding, whoever asks them; `None` when nothing does.
-pub(super) fn barred(state: &Submission, distinct_from: &[&str], person: &str) -> Option<String> {
-    if person == state.submitter.as_str() {
-        return Some("the submitter may not decide on their own submission".to_owned());
-    }
-    if state.on_behalf_of.as_ref().is_some_and(|name| name.as_str() == person) {
-        return Some("the submission was made on their behalf".to_owned());
+pub(super) fn barred(state: &Submission, separation: &Separation<'_>, person: &str) -> Option<String> {
+    if !separation.allow_submitter {
+        if person == state.submitter.as_str() {
+            return Some("the submitter may not decide on their own submission".to_owned());
+        }
+        if state.on_behalf_of.as_ref().is_some_and(|name| name.as_str() == person) {
+            return Some("the submission was made on their behalf".to_owned());
+        }
     }
     let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
     steps
-        .filter(|step| distinct_from.contains(&step.name.as_str()))
+        .filter(|step| separation.distinct_from.contains(&step.name.as_str()))
         .find(|step| decided_in(step, person))
         .map(|step| format!("they decided in step `{}`, and this step asks for somebody else", step.name))
 }

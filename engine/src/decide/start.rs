@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    authorize::{barred, distinct_steps},
+    authorize::{Separation, barred, separation},
     draft::Draft,
 };
 
@@ -36,7 +36,7 @@ struct Resolution {
 #[derive(Clone, Copy)]
 struct Asking<'p> {
     step: &'p ApprovalStep,
-    distinct_from: &'p [&'p str],
+    separation: &'p Separation<'p>,
 }
 
 impl Draft<'_, '_> {
@@ -49,8 +49,8 @@ impl Draft<'_, '_> {
     }
 
     fn start_approval(&mut self, step_run: StepRunId, name: &str, step: &ApprovalStep) -> Result<(), Failure> {
-        let distinct_from = distinct_steps(self.context.process, name);
-        let asking = Asking { step, distinct_from: &distinct_from };
+        let separation = separation(self.context.process, name);
+        let asking = Asking { step, separation: &separation };
         let mut resolution = self.resolve(asking, &step.assign)?;
         if let Err(failure) = enough(step, &resolution) {
             match &step.on_no_approvers {
@@ -162,9 +162,7 @@ impl Draft<'_, '_> {
         match self.context.directory.users.get(name) {
             None => Some(format!("there is no user `{name}`")),
             Some(user) if !user.active => Some(format!("user `{name}` is not active")),
-            Some(_) => {
-                barred(&self.state, asking.distinct_from, name).map(|why| format!("user `{name}` may not: {why}"))
-            }
+            Some(_) => barred(&self.state, asking.separation, name).map(|why| format!("user `{name}` may not: {why}")),
         }
     }
 

@@ -137,6 +137,8 @@ pub(super) struct Approval {
     pub(super) on_no_approvers: Option<Spanned<WordOr<Fallback>>>,
     #[serde(default)]
     pub(super) distinct_from: Vec<Text>,
+    #[serde(default)]
+    pub(super) allow_submitter: bool,
     #[serde(default, deserialize_with = "given")]
     pub(super) screen: Option<Text>,
 }

@@ -40,7 +40,7 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     what_has_completed_is_not_undone,
     a_decision_is_never_changed,
     no_person_is_counted_twice_in_a_step,
-    nobody_decides_on_their_own_submission,
+    nobody_decides_on_their_own_submission_where_that_is_not_allowed,
     reviewers_of_steps_that_must_differ_differ,
     only_active_people_decide,
     a_result_counts_only_with_the_live_attempts_token,
@@ -207,9 +207,15 @@ fn no_person_is_counted_twice_in_a_step(moment: &Moment<'_>) {
     }
 }
 
-fn nobody_decides_on_their_own_submission(moment: &Moment<'_>) {
+fn nobody_decides_on_their_own_submission_where_that_is_not_allowed(moment: &Moment<'_>) {
     let Some(after) = moment.after else { return };
-    for decision in items(after).filter_map(|item| item.decision.as_ref()) {
+    let allowed = |name: &str| {
+        let mut steps = moment.process.stages.iter().flat_map(|stage| &stage.steps);
+        let step = steps.find(|step| step.name == name);
+        matches!(step.map(|step| &step.kind), Some(StepKind::Approval(approval)) if approval.allow_submitter)
+    };
+    let barring = steps(after).filter(|step| !allowed(&step.name));
+    for decision in barring.flat_map(|step| &step.work_items).filter_map(|item| item.decision.as_ref()) {
         assert_ne!(decision.actor, after.submitter);
         assert_ne!(Some(&decision.actor), after.on_behalf_of.as_ref());
     }

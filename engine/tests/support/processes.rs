@@ -211,14 +211,16 @@ fn approval() -> impl Strategy<Value = StepKind> {
     ];
     let exit = option::weighted(0.15, condition(0));
     let distinct_from = option::weighted(0.3, proptest::sample::select(vec!["s0a", "s0b", "s1a"]));
-    (vec(assign(), 1..=3), rule(), exit, on_no_approvers, distinct_from).prop_map(
-        |(assign, decision, exit, on_no_approvers, distinct_from)| {
+    let allow_submitter = proptest::bool::weighted(0.2);
+    (vec(assign(), 1..=3), rule(), exit, on_no_approvers, distinct_from, allow_submitter).prop_map(
+        |(assign, decision, exit, on_no_approvers, distinct_from, allow_submitter)| {
             StepKind::Approval(ApprovalStep {
                 assign,
                 decision,
                 exit,
                 on_no_approvers,
                 distinct_from: distinct_from.into_iter().map(str::to_owned).collect(),
+                allow_submitter,
             })
         },
     )

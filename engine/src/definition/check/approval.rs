@@ -51,6 +51,7 @@ impl Checker<'_> {
             },
             on_no_approvers: on_no_approvers?,
             distinct_from: source.distinct_from.iter().map(|name| name.value.clone()).collect(),
+            allow_submitter: source.allow_submitter,
         })
     }
 
