@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Approve(inbox::ApproveArgs),
     /// Reject work items
     Reject(inbox::RejectArgs),
+    /// Abstain from deciding work items, where their step allows it
+    Abstain(inbox::ApproveArgs),
     /// Take a submission back: by its submitter, or an administrator
     Recall(operate::EndArgs),
     /// End a submission: by an administrator
@@ -210,6 +212,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Inbox(args) => inbox::inbox(&args, session).await,
         Command::Approve(args) => inbox::approve(&args, session).await,
         Command::Reject(args) => inbox::reject(&args, session).await,
+        Command::Abstain(args) => inbox::abstain(&args, session).await,
         Command::Recall(args) => operate::recall(args, session).await,
         Command::Cancel(args) => operate::cancel(args, session).await,
         Command::Comment(args) => operate::comment(args, session).await,

@@ -1,6 +1,6 @@
 //! Commands: what can be asked of a submission.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -92,6 +92,8 @@ pub struct Submit {
     pub on_behalf_of: Option<UserName>,
     /// What they say.
     pub comment: String,
+    /// Whom they choose to be asked, by the step's name: users.
+    pub choices: BTreeMap<String, Vec<String>>,
 }
 
 /// Decides a work item.

@@ -1,6 +1,8 @@
 //! Decide: what follows from a command, or why nothing does. One total function of the state, the command and the context.
 
+mod assignees;
 mod authorize;
+mod choices;
 mod conditions;
 mod draft;
 mod job;
@@ -18,7 +20,7 @@ use crate::{
     Json,
     command::{Actor, Command, Decide, Submit},
     context::Context,
-    decision_rule::Votes,
+    definition::Process,
     event::{Event, EventKind},
     evolve,
     id::{StepRunId, UserName, WorkItemId},
@@ -119,10 +121,12 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
             submitter: submit.submitter.clone(),
             on_behalf_of: submit.on_behalf_of.clone(),
             comment: submit.comment.clone(),
+            choices: submit.choices.clone(),
             summary,
         },
     };
     let Some(state) = evolve::begin(&event) else { unreachable!("the event just made is that of a submission") };
+    choices::check_choices(&state, process, context.directory)?;
     let mut draft = Draft::begin(state, event, context);
     draft.start_stage(0);
     draft.progress();
@@ -135,6 +139,9 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
     authorize_decision(&draft.state, draft.context.process, step, item, &decide.actor, draft.context.directory)?;
     check_open(item)?;
     check_in_progress(&draft.state)?;
+    if decide.verdict == Verdict::Abstain && !may_abstain(draft.context.process, &step.name) {
+        return Err(Refusal::AbstentionNotAllowed { step: step.name.clone() });
+    }
     if decide.record_digest != draft.state.record.digest {
         return Err(Refusal::RecordChanged { digest: draft.state.record.digest.clone() });
     }
@@ -151,6 +158,11 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
     draft.emit(EventKind::WorkItemDecided { work_item: decide.work_item, decision });
     draft.progress_from_decision();
     Ok(())
+}
+
+/// Whether those whom a step asks may abstain.
+fn may_abstain(process: &Process, step: &str) -> bool {
+    authorize::approval_step(process, step).is_some_and(|step| step.abstain)
 }
 
 /// Whether an item can still be decided; the refusal says by whom it was, and when.
@@ -297,19 +309,6 @@ fn check_administrator(by: &Actor) -> Result<(), Refusal> {
 
 fn check_comment(field: &'static str, comment: &str) -> Result<(), Refusal> {
     if comment.len() > COMMENT_BYTES_MAX { Err(Refusal::TooLong { field, max: COMMENT_BYTES_MAX }) } else { Ok(()) }
-}
-
-/// What has been decided in an approval step run so far.
-fn votes(run: &StepRun) -> Votes {
-    let count = |status| {
-        let items = run.work_items.iter().filter(|item| item.status == status).count();
-        u32::try_from(items).unwrap_or(u32::MAX)
-    };
-    Votes {
-        asked: u32::try_from(run.work_items.len()).unwrap_or(u32::MAX),
-        approved: count(WorkItemStatus::Approved),
-        rejected: count(WorkItemStatus::Rejected),
-    }
 }
 
 /// The work items of a step run that are still open.

@@ -2,10 +2,18 @@
 
 use crate::{
     definition::{DecisionRule, Quorum, RejectRule},
-    state::Verdict,
+    state::{StepRun, Verdict},
+    status::WorkItemStatus,
 };
 
-/// What has been decided in an approval step run so far, in people.
+/// How many people one step may ask, and so how many a rule may count: more than anybody waits for, and few enough for a
+/// submission to be loaded and told of whole.
+pub const ASKED_MAX: u32 = 1_000;
+
+/// How much one person's vote may weigh: as much as everybody else together where as many as can be are asked.
+pub const WEIGHT_MAX: u32 = 1_000;
+
+/// What has been decided in an approval step run so far, in people, or, where the rule asks for weight, in their weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Votes {
     /// How many were asked, frozen when the step started.
@@ -14,20 +22,43 @@ pub struct Votes {
     pub approved: u32,
     /// How many have rejected.
     pub rejected: u32,
+    /// How many have abstained: they are no longer counted among those who can decide.
+    pub abstained: u32,
+    /// Whether somebody has rejected whose rejection settles the step.
+    pub vetoed: bool,
+}
+
+impl Votes {
+    /// Those of a step run.
+    pub fn of(run: &StepRun) -> Self {
+        let weight = |status: Option<WorkItemStatus>| {
+            let items = run.work_items.iter().filter(|item| status.is_none_or(|status| item.status == status));
+            items.fold(0_u32, |sum, item| sum.saturating_add(item.weight))
+        };
+        Self {
+            asked: weight(None),
+            approved: weight(Some(WorkItemStatus::Approved)),
+            rejected: weight(Some(WorkItemStatus::Rejected)),
+            abstained: weight(Some(WorkItemStatus::Abstained)),
+            vetoed: run.work_items.iter().any(|item| item.veto && item.status == WorkItemStatus::Rejected),
+        }
+    }
 }
 
 impl DecisionRule {
     /// How the votes settle the step; `None`: they do not yet. The order of the votes makes no difference, and once everybody
-    /// has voted it is always settled.
+    /// has voted it is always settled. Where all abstain it is rejected: nothing is approved by silence.
     pub fn outcome(self, votes: Votes) -> Option<Verdict> {
-        let needed = self.needed(votes.asked);
-        let unreachable = votes.asked.saturating_sub(votes.rejected) < needed;
+        let eligible = votes.asked.saturating_sub(votes.abstained);
+        let needed = self.needed(eligible);
+        // What is left can only shrink, and what is needed of it shrinks no faster: unreachable once is unreachable for good.
+        let unreachable = eligible.saturating_sub(votes.rejected) < needed;
         let rejected = match (self.approve, self.reject) {
             (Quorum::Any, _) | (_, RejectRule::Any) => votes.rejected >= 1,
-            (_, RejectRule::AtLeast(count)) => votes.rejected >= count || unreachable,
-            (_, RejectRule::Unreachable) => unreachable,
+            (_, RejectRule::AtLeast(count)) => votes.rejected >= count,
+            (_, RejectRule::Unreachable) => false,
         };
-        if rejected {
+        if votes.vetoed || rejected || unreachable {
             Some(Verdict::Reject)
         } else if votes.approved >= needed {
             Some(Verdict::Approve)
@@ -36,14 +67,14 @@ impl DecisionRule {
         }
     }
 
-    /// How many approvals it takes of so many people.
-    pub fn needed(self, asked: u32) -> u32 {
+    /// How many approvals it takes of so many people, or how much weight. At least one, however few there are.
+    pub fn needed(self, eligible: u32) -> u32 {
         match self.approve {
             Quorum::Any => 1,
-            Quorum::All => asked.max(1),
-            Quorum::AtLeast(count) => count,
+            Quorum::All => eligible.max(1),
+            Quorum::AtLeast(count) | Quorum::Weight(count) => count,
             Quorum::Percent(percent) => {
-                let needed = (u64::from(percent) * u64::from(asked)).div_ceil(100).max(1);
+                let needed = (u64::from(percent) * u64::from(eligible)).div_ceil(100).max(1);
                 u32::try_from(needed).unwrap_or(u32::MAX)
             }
         }

@@ -187,6 +187,10 @@ pub struct ApprovalStep {
     pub assign: Vec<AssignRule>,
     /// How decisions add up.
     pub decision: DecisionRule,
+    /// Whose rejection settles the step at once.
+    pub veto_by: Vec<UserOrGroup>,
+    /// Whether those who are asked may abstain.
+    pub abstain: bool,
     /// When it is completed; `None`: when its decision rule is settled.
     pub exit: Option<Expression>,
     /// What follows when nobody can be asked.
@@ -199,7 +203,16 @@ pub struct ApprovalStep {
 
 /// A rule that names whom to ask.
 #[derive(Clone, Debug)]
-pub enum AssignRule {
+pub struct AssignRule {
+    /// Whom.
+    pub whom: Whom,
+    /// What the vote of each of them weighs, from 1. Of several rules that name a person the heaviest counts.
+    pub weight: u32,
+}
+
+/// Whom a rule names.
+#[derive(Clone, Debug)]
+pub enum Whom {
     /// A user.
     User(String),
     /// A group, one work item for all of it.
@@ -213,6 +226,23 @@ pub enum AssignRule {
         /// How many levels up, from 1.
         levels: u32,
     },
+    /// Those whom an expression names: a text or a list of texts, each such as `bob`, `user:bob`, `group:finance` or
+    /// `queue:intake`.
+    Expression(Expression),
+    /// The users whom the submitter chose for this step; at most one rule of a step is this one.
+    ChosenBySubmitter {
+        /// Whom they could choose from; `None`: from all active users.
+        from: Option<Vec<UserOrGroup>>,
+    },
+}
+
+/// People, by a name of the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserOrGroup {
+    /// A user.
+    User(String),
+    /// The members of a group.
+    Group(String),
 }
 
 /// How the decisions on a step's work items add up.
@@ -233,16 +263,18 @@ pub enum Quorum {
     All,
     /// So many people, from 1.
     AtLeast(u32),
-    /// So many in a hundred of those asked, from 1 to 100: `approved * 100 >= percent * asked`.
+    /// So many in a hundred of those asked who have not abstained, from 1 to 100: `approved * 100 >= percent * eligible`.
     Percent(u32),
+    /// People whose votes weigh so much together, from 1.
+    Weight(u32),
 }
 
 /// What rejection takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectRule {
-    /// One person: a veto.
+    /// One person.
     Any,
-    /// So many people.
+    /// So many people; with [`Quorum::Weight`], so much weight.
     AtLeast(u32),
     /// As soon as approval has become unreachable.
     Unreachable,

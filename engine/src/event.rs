@@ -3,7 +3,7 @@
 //! The names and fields here are stored for ever: a field may be added with a default, never renamed or given another
 //! meaning.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub enum EventKind {
         /// What the submitter said.
         #[serde(default)]
         comment: String,
+        /// Whom the submitter chose to be asked, by the step's name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        choices: BTreeMap<String, Vec<String>>,
         /// One line for inbox and mail.
         #[serde(default)]
         summary: String,
@@ -159,6 +162,12 @@ pub enum EventKind {
         assignee: Assignee,
         /// Why them.
         reason: String,
+        /// What a decision on it weighs.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        weight: u32,
+        /// Whether a rejection of it settles the step at once.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        veto: bool,
     },
     /// Somebody decided.
     WorkItemDecided {
@@ -279,6 +288,15 @@ pub enum EventKind {
         /// `APPROVED`, `REJECTED`, `RECALLED` or `CANCELED`.
         status: SubmissionStatus,
     },
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_one(weight: &u32) -> bool {
+    *weight == 1
 }
 
 /// A step run as its stage run starts.

@@ -19,8 +19,17 @@ pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Submiss
 
 /// The state after the first event; `None` when it is not that of a submission.
 pub fn begin(event: &Event) -> Option<Submission> {
-    let EventKind::Submitted { tenant, submission, process, record, submitter, on_behalf_of, comment, summary } =
-        &event.kind
+    let EventKind::Submitted {
+        tenant,
+        submission,
+        process,
+        record,
+        submitter,
+        on_behalf_of,
+        comment,
+        choices,
+        summary,
+    } = &event.kind
     else {
         return None;
     };
@@ -33,6 +42,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
         submitter: submitter.clone(),
         on_behalf_of: on_behalf_of.clone(),
         comment: comment.clone(),
+        choices: choices.clone(),
         summary: summary.clone(),
         status: SubmissionStatus::InProgress,
         ending: None,
@@ -80,12 +90,14 @@ pub fn evolve(state: &mut Submission, event: &Event) {
                 evolve_step(step, event);
             }
         }
-        EventKind::WorkItemAssigned { work_item, step_run, assignee, reason } => {
+        EventKind::WorkItemAssigned { work_item, step_run, assignee, reason, weight, veto } => {
             if let Some(step) = step_mut(state, *step_run) {
                 step.work_items.push(WorkItem {
                     id: *work_item,
                     assignee: assignee.clone(),
                     reason: reason.clone(),
+                    weight: *weight,
+                    veto: *veto,
                     status: WorkItemStatus::Assigned,
                     assigned_at: at,
                     closed_at: None,
@@ -260,6 +272,7 @@ fn decide_work_item(state: &mut Submission, id: WorkItemId, decision: &Decision,
         item.status = match decision.verdict {
             Verdict::Approve => WorkItemStatus::Approved,
             Verdict::Reject => WorkItemStatus::Rejected,
+            Verdict::Abstain => WorkItemStatus::Abstained,
         };
         item.closed_at = Some(event.at);
         item.decision = Some(decision.clone());

@@ -159,6 +159,10 @@ pub struct WorkItemRow {
     pub assigned_at: Timestamp,
     /// When it was decided or closed.
     pub closed_at: Option<Timestamp>,
+    /// What a decision on it weighs.
+    pub weight: u32,
+    /// Whether a rejection of it settles its step.
+    pub veto: bool,
 }
 
 /// A row of `decision`.
@@ -352,6 +356,8 @@ fn work_item_row(state: &Submission, stage: &StageRun, step: &StepRun, item: &Wo
         status: item.status,
         assigned_at: item.assigned_at,
         closed_at: item.closed_at,
+        weight: item.weight,
+        veto: item.veto,
     }
 }
 

@@ -93,6 +93,26 @@ pub enum Refusal {
         /// Who may.
         needed: &'static str,
     },
+    /// The submitter chose somebody whom they cannot choose.
+    #[error("{field}: {why}")]
+    ChoiceInvalid {
+        /// Where in the choices, such as `choices.manager[0]`.
+        field: String,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+    /// The submitter has to choose who is asked.
+    #[error("choices.{step}: choose who is asked in step `{step}`")]
+    ChoiceMissing {
+        /// The step.
+        step: String,
+    },
+    /// The step does not let anybody abstain.
+    #[error("step `{step}` does not allow an abstention: approve or reject")]
+    AbstentionNotAllowed {
+        /// The step's name.
+        step: String,
+    },
     /// The record is not the one that the reviewer saw.
     #[error("the record has changed since it was read: its digest is now {digest}")]
     RecordChanged {
@@ -155,6 +175,9 @@ impl Refusal {
             Self::SeparationOfDuties { .. } => "SEPARATION_OF_DUTIES",
             Self::NotActive { .. } => "NOT_ACTIVE",
             Self::NotPermitted { .. } => "NOT_PERMITTED",
+            Self::ChoiceInvalid { .. } => "CHOICE_INVALID",
+            Self::ChoiceMissing { .. } => "CHOICE_MISSING",
+            Self::AbstentionNotAllowed { .. } => "ABSTENTION_NOT_ALLOWED",
             Self::RecordChanged { .. } => "RECORD_CHANGED",
             Self::RecordTypeUnfit { .. } => "RECORD_TYPE_UNFIT",
             Self::RecordInvalid { .. } => "RECORD_INVALID",

@@ -30,6 +30,8 @@ pub struct Submission {
     pub on_behalf_of: Option<UserName>,
     /// What the submitter said.
     pub comment: String,
+    /// Whom the submitter chose to be asked, by the step's name: users, in their order.
+    pub choices: BTreeMap<String, Vec<String>>,
     /// One line for inbox and mail.
     pub summary: String,
     /// How it stands.
@@ -217,14 +219,20 @@ pub enum Verdict {
     Approve,
     /// Against it.
     Reject,
+    /// Neither, where that is allowed.
+    Abstain,
 }
 
 impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 3] = [Self::Approve, Self::Reject, Self::Abstain];
+
     /// The verdict as it is written everywhere outside the code.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Approve => "APPROVE",
             Self::Reject => "REJECT",
+            Self::Abstain => "ABSTAIN",
         }
     }
 }
@@ -285,6 +293,10 @@ pub struct WorkItem {
     pub assignee: Assignee,
     /// Why them: the rule, and what it was resolved from.
     pub reason: String,
+    /// What a decision on it weighs: 1, unless the decision rule asks for weight.
+    pub weight: u32,
+    /// Whether a rejection of it settles the step at once.
+    pub veto: bool,
     /// How it stands.
     pub status: WorkItemStatus,
     /// When it was assigned.
@@ -295,7 +307,7 @@ pub struct WorkItem {
     pub decision: Option<Decision>,
 }
 
-/// Approve or reject, by one person, on one work item.
+/// Approve, reject or abstain, by one person, on one work item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Which way.

@@ -8,7 +8,7 @@ use quorate_engine::{
     definition::{
         AssignRule, Complaint, DEFINITION_BYTES_MAX, DirectoryDocument, Document, Everything, Execution, FlowType,
         Kind, Known, Named, OnNoApprovers, OnRejection, Outcome, Process, Quorum, RejectRule, Severity, StageExit,
-        StepKind, StepStart, Target, documents, kind_of, read_directory, read_flow, read_process,
+        StepKind, StepStart, Target, UserOrGroup, Whom, documents, kind_of, read_directory, read_flow, read_process,
     },
     directory::Directory,
 };

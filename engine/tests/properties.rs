@@ -9,6 +9,8 @@ mod processes;
 #[path = "support/world.rs"]
 mod world;
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 use proptest::{
     collection::vec,
@@ -19,7 +21,7 @@ use quorate_engine::{
     command::{Actor, Command, Decide, ReportOutcome, Submit},
     decide::record_digest,
     decision_rule::Votes,
-    definition::{DecisionRule, Process},
+    definition::{DecisionRule, Process, Quorum, RejectRule},
     id::{JobId, UserName},
     state::{Submission, Verdict, VersionRef},
 };
@@ -70,36 +72,77 @@ proptest! {
     }
 
     #[test]
-    fn a_rule_does_not_care_for_the_order_of_votes(rule in processes::rule(), asked in 1..=7_u32, votes in vec(any::<bool>(), 7)) {
-        settles_as_its_votes_do(rule, asked, &votes);
+    fn a_rule_does_not_care_for_the_order_of_votes(rule in processes::rule(), cast in vec(vote(), 1..=7), order in any::<u64>()) {
+        settles_as_its_votes_do(rule, &cast, order);
     }
 }
 
-/// Wherever the step is settled, the votes so far say so, whatever their order; and once all have voted, it is settled.
-fn settles_as_its_votes_do(rule: DecisionRule, asked: u32, votes: &[bool]) {
-    // A step that asks fewer people than approval takes does not start.
-    let asked = asked.max(rule.needed(asked));
-    let votes = &votes[..asked as usize];
-    let count = |votes: &[bool]| Votes {
-        asked,
-        approved: u32::try_from(votes.iter().filter(|vote| **vote).count()).unwrap_or(u32::MAX),
-        rejected: u32::try_from(votes.iter().filter(|vote| !**vote).count()).unwrap_or(u32::MAX),
+/// A vote, what it weighs, and whether whoever casts it holds a veto.
+#[derive(Clone, Copy, Debug)]
+struct Vote {
+    verdict: Verdict,
+    weight: u32,
+    veto: bool,
+}
+
+fn vote() -> impl Strategy<Value = Vote> {
+    let verdict = prop_oneof![4 => Just(Verdict::Approve), 3 => Just(Verdict::Reject), 2 => Just(Verdict::Abstain)];
+    (verdict, 1..=4_u32, rarely()).prop_map(|(verdict, weight, veto)| Vote { verdict, weight, veto })
+}
+
+/// Those who are asked, and the votes of the first of them.
+fn votes_of(asked: &[Vote], cast: &[Vote]) -> Votes {
+    let sum = |of: &[Vote], verdict: Option<Verdict>| {
+        of.iter().filter(|vote| verdict.is_none_or(|verdict| vote.verdict == verdict)).map(|vote| vote.weight).sum()
     };
-    let mut settled = None;
-    for voted in 0..=votes.len() {
-        let (forwards, rest) = votes.split_at(voted);
-        let mut backwards = forwards.to_vec();
-        backwards.reverse();
-        let outcome = rule.outcome(count(forwards));
-        assert_eq!(outcome, rule.outcome(count(&backwards)));
-        if settled.is_none() && outcome.is_some() {
-            settled = outcome;
-            if outcome == Some(Verdict::Approve) {
-                assert!(count(forwards).approved >= 1, "approved by nobody");
-            }
-        }
-        assert!(!rest.is_empty() || outcome.is_some(), "everybody has voted, and nothing is settled");
+    Votes {
+        asked: sum(asked, None),
+        approved: sum(cast, Some(Verdict::Approve)),
+        rejected: sum(cast, Some(Verdict::Reject)),
+        abstained: sum(cast, Some(Verdict::Abstain)),
+        vetoed: cast.iter().any(|vote| vote.veto && vote.verdict == Verdict::Reject),
     }
+}
+
+/// Every full set of votes settles, in whatever order they come. What is settled never unsettles: whatever those who are left
+/// would have said, it would be settled, and the same way, where no rejection settles it that comes before approval does.
+fn settles_as_its_votes_do(rule: DecisionRule, cast: &[Vote], order: u64) {
+    let weighs = matches!(rule.approve, Quorum::Weight(_));
+    let mut cast: Vec<Vote> =
+        cast.iter().map(|vote| Vote { weight: if weighs { vote.weight } else { 1 }, ..*vote }).collect();
+    let all = votes_of(&cast, &cast);
+    // A step that asks fewer people than approval takes does not start.
+    if matches!(rule.approve, Quorum::AtLeast(needed) | Quorum::Weight(needed) if needed > all.asked) {
+        return;
+    }
+    let in_the_end = rule.outcome(all);
+    assert!(in_the_end.is_some(), "everybody has voted, and nothing is settled");
+    let length = cast.len();
+    for place in 0..length {
+        let swapped =
+            usize::try_from(order.rotate_left(u32::try_from(place * 9).unwrap_or_default()) % 97).unwrap_or_default();
+        cast.swap(place, swapped % length);
+    }
+    // A rejection by any, by so many or by veto settles a step that approvals would have settled had they come first.
+    let first_come = rule.approve == Quorum::Any
+        || rule.reject != RejectRule::Unreachable
+        || cast.iter().any(|vote| vote.veto && vote.verdict == Verdict::Reject);
+    let mut settled = None;
+    for voted in 0..=length {
+        let votes = votes_of(&cast, &cast[..voted]);
+        let outcome = rule.outcome(votes);
+        match (settled, outcome) {
+            (Some(_), None) => panic!("{rule:?} is settled by {:?} and no more with one vote more", &cast[..voted]),
+            (Some(before), Some(after)) => assert!(before == after || first_come, "{before:?}, then {after:?}"),
+            (None, Some(Verdict::Approve)) => assert!(votes.approved >= 1, "approved by nobody"),
+            (None, _) => {}
+        }
+        settled = settled.or(outcome);
+        if votes.asked == votes.abstained {
+            assert_eq!(outcome, Some(Verdict::Reject), "all have abstained, which approves nothing");
+        }
+    }
+    assert!(first_come || settled == in_the_end, "{settled:?} in this order, {in_the_end:?} in another");
 }
 
 fn run_sequence(process: Process, submit: &Submit, asks: &[Ask]) {
@@ -119,15 +162,44 @@ fn run_sequence(process: Process, submit: &Submit, asks: &[Ask]) {
 /// Something that is asked. Numbers choose among what there is when it is asked.
 #[derive(Clone, Debug)]
 enum Ask {
-    Decide { item: usize, closed_too: bool, as_asked: bool, who: usize, approve: bool, comment: bool, old_record: bool },
-    Report { job: usize, attempt: Attempt, outcome: ReportOutcome },
-    Recall { who: usize },
-    Cancel { who: usize },
-    Comment { who: usize },
-    Retry { who: usize, step: usize },
-    Skip { who: usize, step: usize },
-    Wait { milliseconds: i64 },
-    Overdue { job: usize, attempt: Attempt },
+    Decide {
+        item: usize,
+        closed_too: bool,
+        as_asked: bool,
+        who: usize,
+        verdict: Verdict,
+        comment: bool,
+        old_record: bool,
+    },
+    Report {
+        job: usize,
+        attempt: Attempt,
+        outcome: ReportOutcome,
+    },
+    Recall {
+        who: usize,
+    },
+    Cancel {
+        who: usize,
+    },
+    Comment {
+        who: usize,
+    },
+    Retry {
+        who: usize,
+        step: usize,
+    },
+    Skip {
+        who: usize,
+        step: usize,
+    },
+    Wait {
+        milliseconds: i64,
+    },
+    Overdue {
+        job: usize,
+        attempt: Attempt,
+    },
     Wake,
     SubmitAgain,
 }
@@ -145,7 +217,10 @@ fn submit() -> impl Strategy<Value = Submit> {
     let submitter = prop_oneof![6 => Just("ann"), 1 => Just("bob"), 1 => Just("stranger"), 1 => Just("dan")];
     let on_behalf_of = proptest::option::weighted(0.1, Just("eve"));
     let amount = prop_oneof![Just(5.0), Just(50.0)];
-    (submitter, on_behalf_of, amount).prop_map(|(submitter, on_behalf_of, amount)| Submit {
+    let steps = proptest::sample::select(vec!["s0a", "s0b", "s1a"]);
+    let people = proptest::sample::select(vec!["bob", "carol", "eve", "admin"]);
+    let chosen = prop_oneof![4 => Just(Vec::new()), 3 => vec((steps, people), 1..=3)];
+    (submitter, on_behalf_of, amount, chosen).prop_map(|(submitter, on_behalf_of, amount, chosen)| Submit {
         tenant: World::identity().0,
         id: World::identity().1,
         process: VersionRef { name: "process".to_owned(), version: 1 },
@@ -155,20 +230,31 @@ fn submit() -> impl Strategy<Value = Submit> {
         submitter: UserName::from(submitter),
         on_behalf_of: on_behalf_of.map(UserName::from),
         comment: String::new(),
+        choices: choices(chosen),
     })
+}
+
+/// For some of the steps that leave it to the submitter, and now and then for one that does not.
+fn choices(chosen: Vec<(&str, &str)>) -> BTreeMap<String, Vec<String>> {
+    let mut choices: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (step, person) in chosen {
+        choices.entry(step.to_owned()).or_default().push(person.to_owned());
+    }
+    choices
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
     let who = 0..PEOPLE.len();
     let administrator = prop_oneof![4 => Just(5_usize), 1 => who.clone()];
     let any = 0..100_usize;
-    let decide = (any.clone(), rarely(), often(), who.clone(), often(), often(), rarely()).prop_map(
-        |(item, closed_too, as_asked, who, approve, comment, old_record)| Ask::Decide {
+    let verdict = prop_oneof![8 => Just(Verdict::Approve), 2 => Just(Verdict::Reject), 2 => Just(Verdict::Abstain)];
+    let decide = (any.clone(), rarely(), often(), who.clone(), verdict, often(), rarely()).prop_map(
+        |(item, closed_too, as_asked, who, verdict, comment, old_record)| Ask::Decide {
             item,
             closed_too,
             as_asked,
             who,
-            approve,
+            verdict,
             comment,
             old_record,
         },
@@ -267,7 +353,7 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
 }
 
 fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Command> {
-    let Ask::Decide { item, closed_too, as_asked, who, approve, comment, old_record } = ask else { return None };
+    let Ask::Decide { item, closed_too, as_asked, who, verdict, comment, old_record } = ask else { return None };
     let items = state.stage_runs.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.work_items);
     let items: Vec<_> = items.filter(|item| *closed_too || item.closed_at.is_none()).collect();
     let item = choose(&items, *item)?;
@@ -281,7 +367,7 @@ fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comman
     Some(Command::Decide(Decide {
         work_item: item.id,
         actor,
-        verdict: if *approve { Verdict::Approve } else { Verdict::Reject },
+        verdict: *verdict,
         comment: if *comment { "because".to_owned() } else { String::new() },
         channel: "API".to_owned(),
         record_digest,
@@ -320,6 +406,7 @@ fn submit_again(state: &Submission) -> Submit {
         submitter: state.submitter.clone(),
         on_behalf_of: state.on_behalf_of.clone(),
         comment: state.comment.clone(),
+        choices: state.choices.clone(),
     }
 }
 

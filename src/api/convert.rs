@@ -130,6 +130,8 @@ pub(super) fn work_item(state: &Submission, stage: &StageRun, step: &StepRun, it
         record_digest: state.record.digest.clone(),
         record_type: state.record.record_type.clone(),
         record_id: state.record.id.clone(),
+        weight: item.weight,
+        veto: item.veto,
     }
 }
 
@@ -154,6 +156,8 @@ pub(super) fn work_item_entry(entry: WorkItemEntry) -> v1::WorkItem {
         record_digest: submission.record_digest,
         record_type: submission.record_type,
         record_id: submission.record_id,
+        weight: item.weight,
+        veto: item.veto,
     }
 }
 
@@ -220,6 +224,7 @@ fn verdict(verdict: state::Verdict) -> v1::Verdict {
     match verdict {
         state::Verdict::Approve => v1::Verdict::Approve,
         state::Verdict::Reject => v1::Verdict::Reject,
+        state::Verdict::Abstain => v1::Verdict::Abstain,
     }
 }
 

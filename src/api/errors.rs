@@ -176,6 +176,13 @@ fn refused(refusal: &Refusal) -> Status {
         | Refusal::SeparationOfDuties { .. }
         | Refusal::NotActive { .. }
         | Refusal::NotPermitted { .. } => status(Code::PermissionDenied, reason, &message, []),
+        Refusal::ChoiceInvalid { field, why } => with_fields(reason, &message, [(field.clone(), why.clone())]),
+        Refusal::ChoiceMissing { step } => {
+            with_fields(reason, &message, [(format!("choices.{step}"), message.clone())])
+        }
+        Refusal::AbstentionNotAllowed { .. } => {
+            with_fields(reason, &message, [("verdict".to_owned(), message.clone())])
+        }
         Refusal::RecordChanged { digest } => status(Code::Aborted, reason, &message, [text("record_digest", digest)]),
         Refusal::RecordInvalid { violations } => {
             let fields = violations.iter().map(|violation| {

@@ -1,12 +1,13 @@
 //! `SubmissionService`.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
 use jiff::Timestamp;
 use quorate_engine::{
     Json,
     command::Command,
+    decision_rule::ASKED_MAX,
     event::Event,
     evolve,
     id::{SubmissionId, Tenant, UserName},
@@ -38,6 +39,9 @@ use super::{
 
 /// How large a record's data may be as JSON, in bytes.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// For how many steps a submitter chooses who is asked: more than a process has steps of approval that people would fill in.
+const CHOICES_MAX: usize = 100;
 
 /// Who may look at submissions.
 const READERS: &[Role] = &[Role::Submitter, Role::Reviewer, Role::Designer, Role::Auditor];
@@ -354,7 +358,23 @@ fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest
         submitter: principal.name.clone(),
         on_behalf_of,
         comment: message.comment,
+        choices: choices(message.choices)?,
     })
+}
+
+/// Whom the submitter chooses; whether they can is the rules' business.
+fn choices(given: BTreeMap<String, v1::Choice>) -> Result<BTreeMap<String, Vec<String>>, Status> {
+    if given.len() > CHOICES_MAX {
+        let description = format!("are {}: at most {CHOICES_MAX} are allowed", given.len());
+        return Err(errors::invalid_field("choices", description));
+    }
+    for (step, choice) in &given {
+        check_text("choices", step, NAME_BYTES_MAX)?;
+        for (index, user) in choice.users.iter().enumerate().take(ASKED_MAX as usize) {
+            check_text(&format!("choices.{step}[{index}]"), user, NAME_BYTES_MAX)?;
+        }
+    }
+    Ok(given.into_iter().map(|(step, choice)| (step, choice.users)).collect())
 }
 
 /// A comment without the character that the store cannot keep; its length is the rules' business.

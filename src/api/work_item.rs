@@ -198,8 +198,12 @@ impl Api {
         let verdict = match message.verdict() {
             v1::Verdict::Approve => Verdict::Approve,
             v1::Verdict::Reject => Verdict::Reject,
+            v1::Verdict::Abstain => Verdict::Abstain,
             v1::Verdict::Unspecified => {
-                return Err(errors::invalid_field("verdict", "has to be VERDICT_APPROVE or VERDICT_REJECT"));
+                return Err(errors::invalid_field(
+                    "verdict",
+                    "has to be VERDICT_APPROVE, VERDICT_REJECT or VERDICT_ABSTAIN",
+                ));
             }
         };
         if message.record_digest.is_empty() {

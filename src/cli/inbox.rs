@@ -1,4 +1,4 @@
-//! `inbox`, `approve` and `reject`: what a reviewer does.
+//! `inbox`, `approve`, `reject` and `abstain`: what a reviewer does.
 
 use std::{collections::HashMap, io};
 
@@ -34,7 +34,7 @@ pub(crate) struct InboxArgs {
     pub(crate) page: PageArgs,
 }
 
-/// Arguments of `quorate approve`.
+/// Arguments of `quorate approve` and `quorate abstain`.
 #[derive(Debug, Args)]
 pub(crate) struct ApproveArgs {
     /// The work items, as `quorate inbox` shows them
@@ -95,6 +95,11 @@ pub(crate) async fn approve(args: &ApproveArgs, session: &mut Session<'_, '_>) -
 /// Rejects.
 pub(crate) async fn reject(args: &RejectArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
     decide(Verdict::Reject, &args.items, &args.comment, args.record_digest.as_deref(), session).await
+}
+
+/// Abstains.
+pub(crate) async fn abstain(args: &ApproveArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    decide(Verdict::Abstain, &args.items, &args.comment, args.record_digest.as_deref(), session).await
 }
 
 async fn decide(

@@ -1,5 +1,7 @@
 //! `submit`: sending a record for approval.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
         watch::{Until, ended, follow, print_changes},
     },
     client::request_id,
-    proto::v1::{Record, SubmissionServiceSubmitRequest},
+    proto::v1::{Choice, Record, SubmissionServiceSubmitRequest},
 };
 
 /// Arguments of `quorate submit`.
@@ -34,6 +36,9 @@ pub(crate) struct SubmitArgs {
     /// The user that this is submitted for
     #[arg(long, value_name = "USER", default_value = "", hide_default_value = true)]
     pub(crate) on_behalf_of: String,
+    /// Whom to ask in a step that leaves it to you; once for each such step
+    #[arg(long = "choose", value_name = "STEP=USER,…", value_parser = parse_choice)]
+    pub(crate) choices: Vec<(String, Vec<String>)>,
     /// Wait until the submission has ended, and say by the exit code how: 10 rejected, 11 recalled, 12 canceled, 13 in
     /// error
     #[arg(long)]
@@ -57,6 +62,7 @@ pub(crate) async fn submit(args: &SubmitArgs, session: &mut Session<'_, '_>) -> 
         comment: args.comment.clone(),
         on_behalf_of: args.on_behalf_of.clone(),
         request_id: args.request_id.clone().unwrap_or_else(request_id),
+        choices: choices(&args.choices)?,
     };
     let client = session.client.clone();
     let answer = client.call(async || client.submissions().submit(request.clone()).await).await?;
@@ -77,4 +83,24 @@ pub(crate) async fn submit(args: &SubmitArgs, session: &mut Session<'_, '_>) -> 
         writeln!(out, "submission {}: {}", submission.id, status_name(submission.status()))
     })?;
     if args.wait { ended(&submission) } else { Ok(()) }
+}
+
+/// Reads whom to ask in a step: `manager=bob,carol`.
+fn parse_choice(text: &str) -> Result<(String, Vec<String>), String> {
+    let (step, users) = text.split_once('=').ok_or("write the step, `=`, and users with commas between them")?;
+    let users: Vec<String> = users.split(',').map(|user| user.trim().to_owned()).collect();
+    if step.is_empty() || users.iter().any(String::is_empty) {
+        return Err("write the step, `=`, and users with commas between them".to_owned());
+    }
+    Ok((step.to_owned(), users))
+}
+
+fn choices(given: &[(String, Vec<String>)]) -> Result<BTreeMap<String, Choice>, Failure> {
+    let mut choices = BTreeMap::new();
+    for (step, users) in given {
+        if choices.insert(step.clone(), Choice { users: users.clone() }).is_some() {
+            return Err(Failure::Usage(format!("--choose: step {step} is named twice")));
+        }
+    }
+    Ok(choices)
 }

@@ -57,10 +57,12 @@ fn the_arguments_are_consistent() {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 10] = [
         &["reject", "item"],
         &["approve"],
         &["submit", "p", "--record-id", "1"],
+        &["submit", "p", "--record-id", "1", "--data", "{}", "--choose", "manager"],
+        &["submit", "p", "--record-id", "1", "--data", "{}", "--choose", "manager=bob,"],
         &["list", "submissions", "--page-size", "501"],
         &["bench", "--workload", "w1", "--rate", "5", "--concurrency", "5"],
         &["bench", "--workload", "w4"],

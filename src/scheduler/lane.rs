@@ -62,6 +62,8 @@ pub struct SubmitAsk {
     pub on_behalf_of: Option<UserName>,
     /// What they say.
     pub comment: String,
+    /// Whom they choose to be asked, by the step's name.
+    pub choices: BTreeMap<String, Vec<String>>,
 }
 
 type Key = (Tenant, SubmissionId);
@@ -400,6 +402,7 @@ fn submit_command(tenant: Tenant, id: SubmissionId, ask: &SubmitAsk, snapshot: &
         submitter: ask.submitter.clone(),
         on_behalf_of: ask.on_behalf_of.clone(),
         comment: ask.comment.clone(),
+        choices: ask.choices.clone(),
     })))
 }
 

@@ -49,11 +49,13 @@ claims! {
         a_store_that_is_newer_than_the_program_is_refused,
         a_store_that_was_never_migrated_is_refused,
         every_statement_can_be_prepared,
+        a_store_of_the_first_version_keeps_what_it_holds,
     }
     true commits {
         what_is_committed_is_loaded_as_it_was,
         a_changed_event_is_found,
         the_stored_rows_are_the_projection_of_the_state,
+        an_abstention_is_a_decision,
         a_finished_job_leaves,
         a_stale_replica_is_refused_and_leaves_nothing_behind,
         one_conflict_rolls_the_whole_batch_back,

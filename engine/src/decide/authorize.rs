@@ -6,7 +6,7 @@ use crate::{
     directory::Directory,
     id::UserName,
     refusal::Refusal,
-    state::{Assignee, StepRun, Submission, WorkItem},
+    state::{Assignee, StepRun, Submission, Verdict, WorkItem},
 };
 
 /// Whether this person may decide this work item; the refusal says what stands against it.
@@ -24,8 +24,20 @@ pub fn authorize_decision(
     if !may_decide(&item.assignee, actor, directory) {
         return Err(Refusal::NotAssignee { actor: actor.clone(), assignee: item.assignee.to_string() });
     }
-    match barred(state, &separation(process, &step.name), actor.as_str()) {
-        Some(why) => Err(Refusal::SeparationOfDuties { actor: actor.clone(), why }),
+    if let Some(why) = barred(state, &separation(process, &step.name), actor.as_str()) {
+        return Err(Refusal::SeparationOfDuties { actor: actor.clone(), why });
+    }
+    check_one_vote(process, step, actor)
+}
+
+/// A person has one vote in a step, however many of its work items ask them. Where nobody is counted, an abstention on one of
+/// them leaves the others open (DESIGN 2.5).
+fn check_one_vote(process: &Process, step: &StepRun, actor: &UserName) -> Result<(), Refusal> {
+    let counts = approval_step(process, &step.name).is_none_or(|step| step.decision.counts_people());
+    let own = step.work_items.iter().filter_map(|item| Some((item.decision.as_ref()?, item.closed_at?)));
+    let mut own = own.filter(|(decision, _)| decision.actor == *actor);
+    match own.find(|(decision, _)| counts || decision.verdict != Verdict::Abstain) {
+        Some((decision, at)) => Err(Refusal::AlreadyDecided { by: actor.clone(), at, verdict: decision.verdict }),
         None => Ok(()),
     }
 }
@@ -53,7 +65,7 @@ pub(super) struct Separation<'p> {
 /// What a step says of separation. It does not matter which of two steps names the other as one to differ from: they may run
 /// side by side, and then either may be decided first.
 pub(super) fn separation<'p>(process: &'p Process, step: &str) -> Separation<'p> {
-    let own = approval_steps(process).find(|(name, _)| *name == step).map(|(_, step)| step);
+    let own = approval_step(process, step);
     let named = own.into_iter().flat_map(|step| &step.distinct_from).map(String::as_str);
     let naming = approval_steps(process).filter(|(_, other)| other.distinct_from.iter().any(|name| name == step));
     Separation {
@@ -81,6 +93,11 @@ pub(super) fn barred(state: &Submission, separation: &Separation<'_>, person: &s
 
 fn decided_in(step: &StepRun, person: &str) -> bool {
     step.work_items.iter().filter_map(|item| item.decision.as_ref()).any(|decision| decision.actor.as_str() == person)
+}
+
+/// The approval step of this name.
+pub(super) fn approval_step<'p>(process: &'p Process, name: &str) -> Option<&'p ApprovalStep> {
+    approval_steps(process).find(|(other, _)| *other == name).map(|(_, step)| step)
 }
 
 fn approval_steps(process: &Process) -> impl Iterator<Item = (&str, &ApprovalStep)> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    decision_rule::Votes,
     definition::{OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
     event::EventKind,
     id::{StageRunId, StepRunId},
@@ -14,7 +15,7 @@ use super::{
     EVENTS_MAX, ROUNDS_MAX, VISITS_MAX,
     conditions::{entry_condition, exit_condition, is_awaited},
     draft::Draft,
-    open_items, start, votes,
+    open_items, start,
 };
 
 /// What one look at the current stage came to.
@@ -150,7 +151,7 @@ impl Draft<'_, '_> {
                 continue;
             };
             let step_run = run.id;
-            let settled = approval.decision.outcome(votes(run));
+            let settled = approval.decision.outcome(Votes::of(run));
             if settled.is_some() {
                 changed |= self.close_items(step_run, WorkItemStatus::Withdrawn);
             }
@@ -339,7 +340,7 @@ impl Draft<'_, '_> {
         let mut steps = self.context.process.stages.iter().flat_map(|stage| &stage.steps);
         steps.any(|step| match (&step.kind, latest.get(step.name.as_str())) {
             (StepKind::Approval(approval), Some(run)) if !run.work_items.is_empty() => {
-                approval.decision.outcome(votes(run)) == Some(Verdict::Reject)
+                approval.decision.outcome(Votes::of(run)) == Some(Verdict::Reject)
             }
             (_, Some(run)) => run.settled == Some(Verdict::Reject),
             (_, None) => false,

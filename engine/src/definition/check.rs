@@ -16,6 +16,7 @@ use super::{
 use crate::expression::{Expression, Scope, Type};
 
 mod approval;
+mod assign;
 mod background;
 mod directory;
 mod expressions;
@@ -25,7 +26,8 @@ mod process;
 mod routing;
 mod step;
 
-pub use approval::{ASSIGN_RULES_MAX, DISTINCT_FROM_MAX, MANAGER_LEVELS_MAX};
+pub use approval::DISTINCT_FROM_MAX;
+pub use assign::{ASSIGN_RULES_MAX, MANAGER_LEVELS_MAX};
 pub use background::{ATTEMPTS_MAX, BACKOFF_MAX, INPUT_FIELDS_MAX, NON_RETRYABLE_MAX, SYNC_TIMEOUT_MS_MAX};
 pub use expressions::{scope, summary_scope};
 pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};

@@ -143,7 +143,7 @@ pub(super) struct Approval {
     pub(super) screen: Option<Text>,
 }
 
-/// Whom to ask: one of the first four.
+/// Whom to ask: one of the first six.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Assign {
@@ -156,13 +156,33 @@ pub(super) struct Assign {
     #[serde(default, deserialize_with = "given")]
     pub(super) manager_of: Option<Text>,
     #[serde(default, deserialize_with = "given")]
+    pub(super) expression: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) chosen_by_submitter: Option<Spanned<bool>>,
+    #[serde(default, deserialize_with = "given")]
     pub(super) levels: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) from: Option<Spanned<Vec<Spanned<UserOrGroup>>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) weight: Option<Spanned<u32>>,
 }
 
-/// A decision rule that is more than a word: one of the first three.
+/// People: one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserOrGroup {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) user: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) group: Option<Text>,
+}
+
+/// A decision rule that is more than a word: one of the first five.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Decision {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) any: Option<Spanned<bool>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) all: Option<Spanned<bool>>,
     #[serde(default, deserialize_with = "given")]
@@ -170,7 +190,13 @@ pub(super) struct Decision {
     #[serde(default, deserialize_with = "given")]
     pub(super) percent: Option<Spanned<u32>>,
     #[serde(default, deserialize_with = "given")]
+    pub(super) weight: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "given")]
     pub(super) reject: Option<Spanned<WordOr<AtLeast>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) veto_by: Option<Spanned<Vec<Spanned<UserOrGroup>>>>,
+    #[serde(default)]
+    pub(super) abstain: bool,
 }
 
 /// `{ at_least: n }`.

@@ -2,7 +2,8 @@
 
 use super::{
     AssignRule, Everything, Execution, FlowType, Kind, OnNoApprovers, OnRejection, Outcome, PROCESS, Process, Quorum,
-    RejectRule, StageExit, StepKind, StepStart, Target, completed, kind_of, read_directory, read_flow, read_process,
+    RejectRule, StageExit, StepKind, StepStart, Target, UserOrGroup, Whom, completed, kind_of, read_directory,
+    read_flow, read_process,
 };
 use quorate_engine::{definition::ApprovalStep, definition::BackgroundStep, state::RetryPolicy};
 
@@ -92,6 +93,8 @@ fn decision_rules_have_defaults() {
             Quorum::Percent(60),
             RejectRule::AtLeast(3),
         ),
+        ("{ assign: [{ group: g }], decision: { any: true } }", Quorum::Any, RejectRule::Any),
+        ("{ assign: [{ group: g }], decision: { weight: 5 } }", Quorum::Weight(5), RejectRule::Unreachable),
     ] {
         let rule = approval(text).decision;
         assert_eq!((rule.approve, rule.reject), (approve, reject), "{text}");
@@ -115,14 +118,36 @@ fn an_approval_step_keeps_what_it_says() {
     assert!(matches!(rejecting.on_no_approvers, OnNoApprovers::Reject));
 }
 
+#[test]
+fn an_approval_step_keeps_what_it_says_of_votes() {
+    let step = approval(
+        "{ assign: [{ user: u, weight: 3 }, { expression: record.vendor }, { chosen_by_submitter: true, from: [{ group: g }], weight: 2 }],
+           decision: { weight: 4, reject: { at_least: 2 }, veto_by: [{ user: u }, { group: legal }], abstain: true }, allow_submitter: true }",
+    );
+    assert_eq!(described(&step.assign), ["user u * 3", "named by record.vendor", "chosen from [Group(\"g\")] * 2"]);
+    assert_eq!(step.decision.reject, RejectRule::AtLeast(2));
+    assert_eq!(step.veto_by, [UserOrGroup::User("u".to_owned()), UserOrGroup::Group("legal".to_owned())]);
+    assert!(step.abstain && step.allow_submitter);
+    let plain = approval("{ assign: [{ chosen_by_submitter: true }] }");
+    assert_eq!(described(&plain.assign), ["chosen"]);
+    assert!(plain.veto_by.is_empty() && !plain.abstain && !plain.allow_submitter);
+}
+
 fn described(rules: &[AssignRule]) -> Vec<String> {
-    let described = rules.iter().map(|rule| match rule {
-        AssignRule::User(name) => format!("user {name}"),
-        AssignRule::Group(name) => format!("group {name}"),
-        AssignRule::Queue(name) => format!("queue {name}"),
-        AssignRule::ManagerOf { user, levels } => format!("manager {levels} of {}", user.source()),
-    });
-    described.collect()
+    let described = |whom: &Whom| match whom {
+        Whom::User(name) => format!("user {name}"),
+        Whom::Group(name) => format!("group {name}"),
+        Whom::Queue(name) => format!("queue {name}"),
+        Whom::ManagerOf { user, levels } => format!("manager {levels} of {}", user.source()),
+        Whom::Expression(expression) => format!("named by {}", expression.source()),
+        Whom::ChosenBySubmitter { from: None } => "chosen".to_owned(),
+        Whom::ChosenBySubmitter { from: Some(from) } => format!("chosen from {from:?}"),
+    };
+    let weighed = |rule: &AssignRule| match rule.weight {
+        1 => described(&rule.whom),
+        weight => format!("{} * {weight}", described(&rule.whom)),
+    };
+    rules.iter().map(weighed).collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use quorate_engine::{
     event::EventKind,
     refusal::Refusal,
-    state::{Failure, Submission},
+    state::{Failure, Submission, WorkItem},
 };
 
 use super::{
@@ -83,13 +83,16 @@ fn check_one(
             equal("the outputs", &is.unwrap_or_default(), &json(outputs)?.to_string())
         }
         ["item", step, assignee, status, rest @ ..] => {
-            let run = step_run(state, step)?;
-            let item = run.work_items.iter().find(|item| assignee_text(&item.assignee) == *assignee);
-            let item = item.ok_or_else(|| format!("step `{step}` does not ask `{assignee}`"))?;
+            let item = item(state, step, assignee)?;
             named.insert(item.id.to_string());
             equal(&format!("the item of `{assignee}` in `{step}`"), item.status.as_str(), status)?;
             said(rest, &item.reason)
         }
+        ["weight", step, assignee, weight] => {
+            equal("the weight", &item(state, step, assignee)?.weight.to_string(), weight)
+        }
+        ["veto", step, assignee] => equal("the veto", &item(state, step, assignee)?.veto.to_string(), "true"),
+        ["no", "veto", step, assignee] => equal("the veto", &item(state, step, assignee)?.veto.to_string(), "false"),
         ["job", step, status, rest @ ..] => job(state, world, step, status, rest),
         ["input", step, input] => {
             let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
@@ -108,6 +111,13 @@ fn check_one(
         ["only"] => only(state, named),
         words => Err(format!("`{}` says nothing that can be expected", words.join(" "))),
     }
+}
+
+/// The work item of the latest run of a step that asks this person or team.
+fn item<'a>(state: &'a Submission, step: &str, assignee: &str) -> Result<&'a WorkItem, String> {
+    let mut items = step_run(state, step)?.work_items.iter();
+    let item = items.find(|item| assignee_text(&item.assignee) == assignee);
+    item.ok_or_else(|| format!("step `{step}` does not ask `{assignee}`"))
 }
 
 /// `PENDING attempt 2 in 4s`

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_engine::{
     command::Command,
     decide::Decided,
-    definition::{OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target},
+    definition::{
+        ApprovalStep, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target, Whom,
+    },
     directory::Directory,
     event::{Event, EventKind},
     evolve,
@@ -40,6 +42,10 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     what_has_completed_is_not_undone,
     a_decision_is_never_changed,
     no_person_is_counted_twice_in_a_step,
+    a_veto_settles_its_step_against,
+    abstentions_approve_nothing,
+    a_decision_leaves_the_roster_as_it_is,
+    only_whom_the_submitter_chose_is_asked_where_the_choice_is_theirs,
     nobody_decides_on_their_own_submission_where_that_is_not_allowed,
     reviewers_of_steps_that_must_differ_differ,
     only_active_people_decide,
@@ -200,20 +206,82 @@ fn a_decision_is_never_changed(moment: &Moment<'_>) {
 
 fn no_person_is_counted_twice_in_a_step(moment: &Moment<'_>) {
     for step in moment.after.into_iter().flat_map(steps) {
+        let counts = approval(moment.process, &step.name).is_some_and(|approval| approval.decision.counts_people());
         let mut deciders = BTreeSet::new();
         for decision in step.work_items.iter().filter_map(|item| item.decision.as_ref()) {
-            assert!(deciders.insert(&decision.actor), "`{}` is counted twice in `{}`", decision.actor, step.name);
+            // Where nobody is counted, an abstention is none of the decisions.
+            let counted = counts || decision.verdict != Verdict::Abstain;
+            assert!(
+                !counted || deciders.insert(&decision.actor),
+                "`{}` is counted twice in `{}`",
+                decision.actor,
+                step.name
+            );
         }
+    }
+}
+
+fn a_veto_settles_its_step_against(moment: &Moment<'_>) {
+    for step in moment.after.into_iter().flat_map(steps) {
+        let vetoed = step.work_items.iter().any(|item| item.veto && item.status == WorkItemStatus::Rejected);
+        assert!(!vetoed || step.settled != Some(Verdict::Approve), "`{}` is approved over a veto", step.name);
+        assert!(!vetoed || !is_anything_open(step), "`{}` still asks after a veto", step.name);
+    }
+}
+
+fn abstentions_approve_nothing(moment: &Moment<'_>) {
+    for step in moment.after.into_iter().flat_map(steps) {
+        let abstained = step.work_items.iter().filter(|item| item.status == WorkItemStatus::Abstained).count();
+        let all = abstained > 0 && abstained == step.work_items.len();
+        assert!(!all || step.settled != Some(Verdict::Approve), "`{}` is approved by nobody", step.name);
+        let allowed = approval(moment.process, &step.name).is_some_and(|approval| approval.abstain);
+        assert!(allowed || abstained == 0, "somebody abstained in `{}`, which does not allow it", step.name);
+    }
+}
+
+/// A work item for each, with what it weighs and whether it is a veto: no decision changes any of it.
+fn a_decision_leaves_the_roster_as_it_is(moment: &Moment<'_>) {
+    if !matches!(moment.command, Command::Decide(_)) {
+        return;
+    }
+    for (before, after) in pairs(moment) {
+        if before.work_items.is_empty() {
+            continue;
+        }
+        let roster = |step: &StepRun| -> Vec<_> {
+            step.work_items.iter().map(|item| (item.id, item.assignee.clone(), item.weight, item.veto)).collect()
+        };
+        assert_eq!(roster(before), roster(after), "of `{}`", before.name);
+    }
+}
+
+/// Whom the submitter was left to choose is asked only if they chose them.
+fn only_whom_the_submitter_chose_is_asked_where_the_choice_is_theirs(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    for step in steps(after) {
+        let Some(approval) = approval(moment.process, &step.name) else { continue };
+        let chosen = |whom: &Whom| matches!(whom, Whom::ChosenBySubmitter { .. });
+        let falls_back = matches!(approval.on_no_approvers, OnNoApprovers::Fallback(_));
+        if !falls_back && approval.assign.iter().all(|rule| chosen(&rule.whom)) {
+            let choices = after.choices.get(&step.name).cloned().unwrap_or_default();
+            for item in &step.work_items {
+                assert!(choices.iter().any(|name| name == item.assignee.name()), "{} was not chosen", item.assignee);
+            }
+        }
+    }
+}
+
+fn approval<'a>(process: &'a Process, name: &str) -> Option<&'a ApprovalStep> {
+    let mut steps = process.stages.iter().flat_map(|stage| &stage.steps);
+    match &steps.find(|step| step.name == name)?.kind {
+        StepKind::Approval(approval) => Some(approval),
+        StepKind::Background(_) => None,
     }
 }
 
 fn nobody_decides_on_their_own_submission_where_that_is_not_allowed(moment: &Moment<'_>) {
     let Some(after) = moment.after else { return };
-    let allowed = |name: &str| {
-        let mut steps = moment.process.stages.iter().flat_map(|stage| &stage.steps);
-        let step = steps.find(|step| step.name == name);
-        matches!(step.map(|step| &step.kind), Some(StepKind::Approval(approval)) if approval.allow_submitter)
-    };
+    let allowed = |name: &str| approval(moment.process, name).is_some_and(|approval| approval.allow_submitter);
     let barring = steps(after).filter(|step| !allowed(&step.name));
     for decision in barring.flat_map(|step| &step.work_items).filter_map(|item| item.decision.as_ref()) {
         assert_ne!(decision.actor, after.submitter);

@@ -82,8 +82,10 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
         return if turn.expectations.is_empty() { Ok(None) } else { Err("nothing is decided here".into()) };
     }
     let command = match words[..] {
-        ["submit", "by", who, data] => submit(who, None, data)?,
-        ["submit", "by", who, "for", other, data] => submit(who, Some(other), data)?,
+        ["submit", "by", who, data] => submit(who, None, data, "{}")?,
+        ["submit", "by", who, data, "choosing", choices] => submit(who, None, data, choices)?,
+        ["submit", "by", who, "for", other, data] => submit(who, Some(other), data, "{}")?,
+        ["submit", "by", who, "for", other, data, "choosing", choices] => submit(who, Some(other), data, choices)?,
         ["wake"] => Command::Wake,
         [who, "recalls"] => Command::Recall { by: actor(who), comment: String::new() },
         [who, "cancels"] => Command::Cancel { by: actor(who), comment: String::new() },
@@ -93,6 +95,7 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
             Command::SkipStep { by: actor(who), step: step.to_owned(), outputs: json(outputs)?, comment: String::new() }
         }
         [who, "approves", item, ref how @ ..] => decide(world, who, Verdict::Approve, item, how)?,
+        [who, "abstains", "from", item, ref how @ ..] => decide(world, who, Verdict::Abstain, item, how)?,
         [who, "rejects", item, ref how @ ..] => decide(world, who, Verdict::Reject, item, how)?,
         ["attempt", attempt, "of", step, ref what @ ..] => {
             let attempt = attempt.parse().map_err(|_| format!("`{attempt}` is no number of an attempt"))?;
@@ -112,6 +115,18 @@ fn surroundings_change(words: &[&str], world: &mut World) -> Result<bool, String
             let user = world.directory.users.get_mut(*who).ok_or_else(|| format!("there is no user `{who}`"))?;
             user.active = *how == "active";
         }
+        [who, "is", "managed", "by", manager] => {
+            let user = world.directory.users.get_mut(*who).ok_or_else(|| format!("there is no user `{who}`"))?;
+            user.manager = Some((*manager).to_owned());
+        }
+        [who, how @ ("joins" | "leaves"), group] if world.directory.groups.contains_key(*group) => {
+            let group = world.directory.groups.get_mut(*group).ok_or("there is no such group")?;
+            let changed =
+                if *how == "joins" { group.members.insert((*who).to_owned()) } else { group.members.remove(*who) };
+            if !changed {
+                return Err(format!("`{who}` {how} nothing"));
+            }
+        }
         ["group", name, "grows", "by", count] => {
             let count: u32 = count.parse().map_err(|_| format!("`{count}` is no number"))?;
             let group = world.directory.groups.get_mut(*name).ok_or_else(|| format!("there is no group `{name}`"))?;
@@ -126,7 +141,7 @@ fn surroundings_change(words: &[&str], world: &mut World) -> Result<bool, String
     Ok(true)
 }
 
-fn submit(who: &str, on_behalf_of: Option<&str>, data: &str) -> Result<Command, String> {
+fn submit(who: &str, on_behalf_of: Option<&str>, data: &str, choices: &str) -> Result<Command, String> {
     let (tenant, id) = World::identity();
     Ok(Command::Submit(Box::new(Submit {
         tenant,
@@ -138,6 +153,7 @@ fn submit(who: &str, on_behalf_of: Option<&str>, data: &str) -> Result<Command, 
         submitter: UserName::from(who),
         on_behalf_of: on_behalf_of.map(UserName::from),
         comment: String::new(),
+        choices: serde_json::from_str(choices).map_err(|error| format!("`{choices}` are no choices: {error}"))?,
     })))
 }
 

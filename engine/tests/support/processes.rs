@@ -12,6 +12,7 @@ use quorate_engine::{
     definition::{
         ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Execution, Flow, FlowType, OnNoApprovers, OnRejection,
         Outcome, Process, Quorum, RecordType, RejectRule, Route, Stage, StageExit, Step, StepKind, StepStart, Target,
+        UserOrGroup, Whom,
     },
     directory::{Directory, Group, Queue, User},
     expression::{Expression, Type},
@@ -204,19 +205,33 @@ fn background() -> impl Strategy<Value = StepKind> {
 }
 
 fn approval() -> impl Strategy<Value = StepKind> {
+    // Weights of a fallback are left out: they are published only with a rule that weighs.
+    let fallback = assign().prop_map(|rule| AssignRule { weight: 1, ..rule });
     let on_no_approvers = prop_oneof![
         2 => Just(OnNoApprovers::Error),
         1 => Just(OnNoApprovers::Reject),
-        1 => vec(assign(), 1..=1).prop_map(OnNoApprovers::Fallback),
+        1 => vec(fallback, 1..=1).prop_map(OnNoApprovers::Fallback),
     ];
     let exit = option::weighted(0.15, condition(0));
     let distinct_from = option::weighted(0.3, proptest::sample::select(vec!["s0a", "s0b", "s1a"]));
     let allow_submitter = proptest::bool::weighted(0.2);
-    (vec(assign(), 1..=3), rule(), exit, on_no_approvers, distinct_from, allow_submitter).prop_map(
-        |(assign, decision, exit, on_no_approvers, distinct_from, allow_submitter)| {
+    let veto_by = prop_oneof![
+        6 => Just(Vec::new()),
+        1 => Just(vec![UserOrGroup::User("carol".to_owned()), UserOrGroup::Group("idle".to_owned())]),
+        1 => Just(vec![UserOrGroup::Group("finance".to_owned())]),
+    ];
+    let abstain = proptest::bool::weighted(0.5);
+    let voting = (rule(), veto_by, abstain);
+    (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, allow_submitter).prop_map(
+        |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, allow_submitter)| {
+            let mut assign = assign;
+            let weighs = matches!(decision.approve, Quorum::Weight(_));
+            assign.iter_mut().filter(|_| !weighs).for_each(|rule| rule.weight = 1);
             StepKind::Approval(ApprovalStep {
                 assign,
                 decision,
+                veto_by,
+                abstain,
                 exit,
                 on_no_approvers,
                 distinct_from: distinct_from.into_iter().map(str::to_owned).collect(),
@@ -228,13 +243,24 @@ fn approval() -> impl Strategy<Value = StepKind> {
 
 fn assign() -> impl Strategy<Value = AssignRule> {
     let people = proptest::sample::select(vec!["bob", "carol", "dan", "eve", "ann"]);
-    prop_oneof![
-        4 => people.prop_map(|name| AssignRule::User(name.to_owned())),
-        3 => Just(AssignRule::Group("finance".to_owned())),
-        1 => Just(AssignRule::Group("idle".to_owned())),
-        1 => Just(AssignRule::Queue("intake".to_owned())),
-        2 => (1..=3_u32).prop_map(|levels| AssignRule::ManagerOf { user: expression("submission.submitter"), levels }),
-    ]
+    let named = proptest::sample::select(vec![
+        "['bob', 'user:carol', 'group:finance']",
+        "record.amount > 10.0 ? 'group:finance' : 'stranger'",
+        "'queue:intake'",
+        "record.nothing",
+        "[1]",
+    ]);
+    let from = option::of(Just(vec![UserOrGroup::Group("finance".to_owned()), UserOrGroup::User("admin".to_owned())]));
+    let whom = prop_oneof![
+        4 => people.prop_map(|name| Whom::User(name.to_owned())),
+        3 => Just(Whom::Group("finance".to_owned())),
+        1 => Just(Whom::Group("idle".to_owned())),
+        1 => Just(Whom::Queue("intake".to_owned())),
+        2 => (1..=3_u32).prop_map(|levels| Whom::ManagerOf { user: expression("submission.submitter"), levels }),
+        1 => named.prop_map(|source| Whom::Expression(expression(source))),
+        1 => from.prop_map(|from| Whom::ChosenBySubmitter { from }),
+    ];
+    (whom, 1..=3_u32).prop_map(|(whom, weight)| AssignRule { whom, weight })
 }
 
 /// Every kind of decision rule.
@@ -242,6 +268,7 @@ pub(crate) fn rule() -> impl Strategy<Value = DecisionRule> {
     let approve = prop_oneof![
         Just(Quorum::Any),
         Just(Quorum::All),
+        (1..=6_u32).prop_map(Quorum::Weight),
         (1..=3_u32).prop_map(Quorum::AtLeast),
         (1..=100_u32).prop_map(Quorum::Percent),
     ];

@@ -1,4 +1,4 @@
-//! The table of decision rules: a rule, how many are asked, their votes in order, and what they come to.
+//! The table of decision rules: a rule, how many are asked, their votes, and what they come to.
 
 use quorate_engine::{
     decision_rule::Votes,
@@ -19,11 +19,24 @@ fn check_row(row: &str) -> Result<(), String> {
     let [rule, asked, votes, expected] = columns[..] else {
         return Err(format!("`{row}` is not `rule | asked | votes | outcome`"));
     };
-    let count = |wanted: &str| number(&votes.split_whitespace().filter(|vote| *vote == wanted).count().to_string());
-    let votes_given = number(&votes.split_whitespace().count().to_string())?;
-    let votes = Votes { asked: number(asked)?, approved: count("A")?, rejected: count("R")? };
-    if votes.approved + votes.rejected != votes_given || votes_given > votes.asked {
-        return Err("the votes are not one of `A` and `R` each, or more than are asked".to_owned());
+    let mut counted = Votes { asked: number(asked)?, ..Votes::default() };
+    for vote in votes.split_whitespace() {
+        let (kind, weight) = vote.split_at(1);
+        let weight = if weight.is_empty() { 1 } else { number(weight)? };
+        match kind {
+            "A" => counted.approved += weight,
+            "R" => counted.rejected += weight,
+            "S" => counted.abstained += weight,
+            "V" => {
+                counted.rejected += weight;
+                counted.vetoed = true;
+            }
+            _ => return Err(format!("`{vote}` is none of `A`, `R`, `S` and `V`")),
+        }
+    }
+    let votes = counted;
+    if votes.approved + votes.rejected + votes.abstained > votes.asked {
+        return Err("these are more votes than are asked".to_owned());
     }
     let outcome = parse_rule(rule)?.outcome(votes).map_or("PENDING", Verdict::as_str);
     if outcome == expected { Ok(()) } else { Err(format!("it is {outcome}, and {expected} is expected")) }
@@ -37,6 +50,7 @@ fn parse_rule(text: &str) -> Result<DecisionRule, String> {
         ["all"] => Quorum::All,
         ["at_least", count] => Quorum::AtLeast(number(count)?),
         ["percent", percent] => Quorum::Percent(number(percent)?),
+        ["weight", weight] => Quorum::Weight(number(weight)?),
         _ => return Err(format!("`{approve}` is no rule")),
     };
     let reject = match reject.split(' ').collect::<Vec<_>>()[..] {

@@ -10,8 +10,10 @@ use crate::{
 };
 
 /// In order.
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
+    Migration { name: "0002_votes", sql: include_str!("../../migrations/postgres/0002_votes.sql") },
+];
 
 /// The advisory lock that a migrating server holds: any number that nothing else in the database uses ("quorate" in ASCII).
 const LOCK: i64 = 0x71_75_6f_72_61_74_65;

@@ -108,6 +108,8 @@ pub(crate) fn work_item(columns: &mut impl Columns) -> Result<WorkItemRow> {
         status: columns.word(WorkItemStatus::parse)?,
         assigned_at: columns.time()?,
         closed_at: columns.time_or_null()?,
+        weight: columns.number()?,
+        veto: columns.flag()?,
     })
 }
 
@@ -265,7 +267,7 @@ fn tenant(columns: &mut impl Columns) -> Result<Tenant> {
 }
 
 fn verdict(text: &str) -> Option<Verdict> {
-    [Verdict::Approve, Verdict::Reject].into_iter().find(|verdict| verdict.as_str() == text)
+    Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == text)
 }
 
 fn parsed<T: DeserializeOwned>(json: Json) -> Result<T> {

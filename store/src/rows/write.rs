@@ -109,6 +109,8 @@ pub(crate) fn work_item<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'
     values.text(Some(row.status.as_str()));
     values.time(Some(row.assigned_at));
     values.time(row.closed_at);
+    values.number(Some(row.weight.into()));
+    values.flag(row.veto);
 }
 
 pub(crate) fn decision<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a DecisionRow) {

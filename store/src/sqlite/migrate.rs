@@ -14,8 +14,10 @@ use crate::{
 };
 
 /// In order.
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_initial", sql: include_str!("../../migrations/sqlite/0001_initial.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "0001_initial", sql: include_str!("../../migrations/sqlite/0001_initial.sql") },
+    Migration { name: "0002_votes", sql: include_str!("../../migrations/sqlite/0002_votes.sql") },
+];
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<String>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(from_sqlite)?;

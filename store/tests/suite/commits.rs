@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_engine::{
     id::SubmissionId,
     projection::project,
-    state::Assignee,
+    state::{Assignee, Verdict},
     status::{JobStatus, StepRunStatus},
 };
 use quorate_store::{
@@ -84,6 +84,16 @@ pub(crate) async fn the_stored_rows_are_the_projection_of_the_state(on: Fixture)
     run.commit(&*on.store, after(2)).await.unwrap();
     assert_eq!(on.other.projection(&tenant(), run.id()).await.unwrap(), Some(project(&run.state)));
     assert_eq!(on.store.projection(&tenant(), SubmissionId(Uuid::now_v7())).await.unwrap(), None);
+}
+
+pub(crate) async fn an_abstention_is_a_decision(on: Fixture) {
+    let mut run = Run::new("purchase", bob());
+    run.commit(&*on.store, start()).await.unwrap();
+    run.abstain(after(1));
+    run.commit(&*on.store, after(1)).await.unwrap();
+    let stored = on.store.projection(&tenant(), run.id()).await.unwrap().unwrap();
+    assert_eq!(stored, project(&run.state));
+    assert_eq!(stored.decisions.values().map(|row| row.verdict).collect::<Vec<_>>(), [Verdict::Abstain]);
 }
 
 pub(crate) async fn a_finished_job_leaves(on: Fixture) {

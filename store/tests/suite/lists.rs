@@ -237,10 +237,11 @@ pub(crate) async fn an_inbox_reads_no_more_than_its_page(on: Fixture) {
             "(with recursive n (number) as (select 1 union all select number + 1 from n where number < 2000) select * from n)",
         ),
     };
+    let rest = "step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at, closed_at";
     on.database
         .run(&format!(
-            "insert into work_item select tenant, submission, {random}, step_run, process, stage, step, assignee_kind, \
-             assignee, reason, status, assigned_at, closed_at from work_item cross join {many}"
+            "insert into work_item (tenant, submission, id, {rest}) \
+             select tenant, submission, {random}, {rest} from work_item cross join {many}"
         ))
         .await;
     on.database.run("analyze").await;

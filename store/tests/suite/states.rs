@@ -1,6 +1,6 @@
 //! Submissions made by hand, and commits of them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use quorate_engine::{
@@ -78,6 +78,7 @@ impl Run {
             submitter: UserName::from("ann"),
             on_behalf_of: None,
             comment: "für Zoë 🚀 \"quoted\" \\ back\tslash\n".to_owned(),
+            choices: BTreeMap::new(),
             summary: "ACME: 50".to_owned(),
             status: SubmissionStatus::InProgress,
             ending: None,
@@ -122,22 +123,31 @@ impl Run {
 
     /// Its work item is approved.
     pub(crate) fn approve(&mut self, at: Timestamp) {
+        self.decide(Verdict::Approve, WorkItemStatus::Approved, at);
+        let step = self.step(1);
+        step.status = StepRunStatus::Completed;
+        step.settled = Some(Verdict::Approve);
+        step.outputs = Some(Arc::new(odd_values()));
+        step.ended_at = Some(at);
+    }
+
+    /// Its work item is decided with an abstention, which settles nothing else.
+    pub(crate) fn abstain(&mut self, at: Timestamp) {
+        self.decide(Verdict::Abstain, WorkItemStatus::Abstained, at);
+    }
+
+    fn decide(&mut self, verdict: Verdict, status: WorkItemStatus, at: Timestamp) {
         let decision = Decision {
-            verdict: Verdict::Approve,
+            verdict,
             actor: UserName::from("bob"),
             comment: "fine".to_owned(),
             channel: "API".to_owned(),
             record_digest: "d1".to_owned(),
         };
         let item = self.item();
-        item.status = WorkItemStatus::Approved;
+        item.status = status;
         item.closed_at = Some(at);
         item.decision = Some(decision);
-        let step = self.step(1);
-        step.status = StepRunStatus::Completed;
-        step.settled = Some(Verdict::Approve);
-        step.outputs = Some(Arc::new(odd_values()));
-        step.ended_at = Some(at);
     }
 
     /// What a commit writes after so many more events. The run then stands as if the commit was stored.
@@ -189,6 +199,7 @@ pub(crate) fn odd_event(run: &Run) -> EventKind {
         submitter: UserName::from("ann"),
         on_behalf_of: None,
         comment: run.state.comment.clone(),
+        choices: BTreeMap::from([("manager".to_owned(), vec!["bob".to_owned()])]),
         summary: String::new(),
     }
 }
@@ -214,6 +225,8 @@ fn item(assignee: Assignee) -> WorkItem {
         id: WorkItemId(Uuid::now_v7()),
         assignee,
         reason: "user bob".to_owned(),
+        weight: 3,
+        veto: true,
         status: WorkItemStatus::Assigned,
         assigned_at: start(),
         closed_at: None,

@@ -1,26 +1,21 @@
 //! Approval steps: whom they ask, and how decisions add up.
 
-use std::collections::BTreeSet;
-
 use serde_saphyr::Spanned;
 
-use super::{Checker, Named, Text, expressions::Wanted, process::Facts, shorten};
-use crate::definition::{
-    ApprovalStep, AssignRule, DecisionRule, FlowType, OnNoApprovers, Quorum, RejectRule,
-    source::{self, WordOr},
+use super::{Checker, Text, assign::Standing, process::Facts, shorten};
+use crate::{
+    decision_rule::{ASKED_MAX, WEIGHT_MAX},
+    definition::{
+        ApprovalStep, DecisionRule, FlowType, OnNoApprovers, Quorum, RejectRule, UserOrGroup,
+        source::{self, WordOr},
+    },
 };
-
-/// How many rules name whom to ask. More people than this are a group.
-pub const ASSIGN_RULES_MAX: usize = 50;
 
 /// How many steps one step's deciders must differ from.
 pub const DISTINCT_FROM_MAX: usize = 50;
 
-/// How many levels up a manager may be asked for. No organisation is deeper, but a loop in a directory is.
-pub const MANAGER_LEVELS_MAX: u32 = 10;
-
-/// How many people a rule may count. A directory holds more, but nobody waits for so many.
-const PEOPLE_MAX: u32 = 10_000;
+/// What all votes of a step can weigh together.
+const WEIGHT_IN_ALL_MAX: u32 = ASKED_MAX * WEIGHT_MAX;
 
 const ANY: DecisionRule = DecisionRule { approve: Quorum::Any, reject: RejectRule::Any };
 
@@ -34,7 +29,8 @@ impl Checker<'_> {
     ) -> Option<ApprovalStep> {
         let decision =
             source.decision.as_ref().map_or(ANY, |decision| self.decision(decision, &format!("{path}.decision")));
-        let assign = self.assign(&source.assign, &format!("{path}.assign"), decision);
+        let veto_by = self.veto_by(source, &format!("{path}.decision.veto_by"));
+        let assign = self.assign(&source.assign, &format!("{path}.assign"), decision, Standing::First);
         self.enough_people(source, decision, path);
         let exit = source.complete.as_ref().map(|exit| self.condition(&exit.when, &format!("{path}.complete.when")));
         let on_no_approvers = self.on_no_approvers(source, &format!("{path}.on_no_approvers"), decision);
@@ -45,6 +41,8 @@ impl Checker<'_> {
         Some(ApprovalStep {
             assign: assign?,
             decision,
+            veto_by: veto_by?,
+            abstain: written_decision(source).is_some_and(|rule| rule.abstain),
             exit: match exit {
                 Some(exit) => Some(exit?),
                 None => None,
@@ -59,112 +57,83 @@ impl Checker<'_> {
         let all = DecisionRule { approve: Quorum::All, reject: RejectRule::Unreachable };
         let rule = match &source.value {
             WordOr::Word(word) => {
-                let or = ["{ at_least: n }", "{ percent: p }"];
+                let or = ["{ at_least: n }", "{ percent: p }", "{ weight: w }"];
                 return self.word_or(source, word, path, &[("any", ANY), ("all", all)], &or).unwrap_or(ANY);
             }
             WordOr::Object(rule) => rule,
         };
-        let approve = match (&rule.all, &rule.at_least, &rule.percent) {
-            (Some(all), None, None) => {
-                if !all.value {
-                    self.error(all, &format!("{path}.all"), "`all` can only be true; leave it out for `any`");
-                }
-                Quorum::All
+        let approve = self.quorum(source, rule, path);
+        let reject_path = format!("{path}.reject");
+        if let (Quorum::Any, Some(reject)) = (approve, &rule.reject) {
+            let message = "with `any` the first decision settles the step, whichever it is; leave this out";
+            self.error(reject, &reject_path, message);
+        }
+        let reject = rule.reject.as_ref().map_or(RejectRule::Unreachable, |reject| match &reject.value {
+            WordOr::Word(word) => {
+                let words = [("any", RejectRule::Any), ("unreachable", RejectRule::Unreachable)];
+                self.word_or(reject, word, &reject_path, &words, &["{ at_least: n }"]).unwrap_or(RejectRule::Any)
             }
-            (None, Some(n), None) => {
-                Quorum::AtLeast(self.number(Some(n), &format!("{path}.at_least"), (1, PEOPLE_MAX), 1))
-            }
-            (None, None, Some(n)) => Quorum::Percent(self.number(Some(n), &format!("{path}.percent"), (1, 100), 100)),
-            _ => {
-                self.error(source, path, "say one of `all`, `at_least` and `percent`: what an approval takes");
-                Quorum::All
-            }
-        };
-        let reject = rule.reject.as_ref().map_or(RejectRule::Unreachable, |reject| {
-            let path = format!("{path}.reject");
-            match &reject.value {
-                WordOr::Word(word) => {
-                    let words = [("any", RejectRule::Any), ("unreachable", RejectRule::Unreachable)];
-                    self.word_or(reject, word, &path, &words, &["{ at_least: n }"]).unwrap_or(RejectRule::Any)
-                }
-                WordOr::Object(source::AtLeast { at_least }) => {
-                    RejectRule::AtLeast(self.number(Some(at_least), &format!("{path}.at_least"), (1, PEOPLE_MAX), 1))
-                }
+            WordOr::Object(source::AtLeast { at_least }) => {
+                let most = if matches!(approve, Quorum::Weight(_)) { WEIGHT_IN_ALL_MAX } else { ASKED_MAX };
+                RejectRule::AtLeast(self.number(Some(at_least), &format!("{reject_path}.at_least"), (1, most), 1))
             }
         });
-        DecisionRule { approve, reject }
-    }
-
-    fn assign(
-        &mut self,
-        rules: &Spanned<Vec<Spanned<source::Assign>>>,
-        path: &str,
-        decision: DecisionRule,
-    ) -> Option<Vec<AssignRule>> {
-        let rules = self.list(rules, path, "user, group, queue or manager", ASSIGN_RULES_MAX);
-        let rules: Vec<Option<AssignRule>> = (rules.iter().enumerate())
-            .map(|(index, rule)| self.assign_rule(rule, &format!("{path}[{index}]"), decision))
-            .collect();
-        rules.into_iter().collect()
-    }
-
-    fn assign_rule(
-        &mut self,
-        rule: &Spanned<source::Assign>,
-        path: &str,
-        decision: DecisionRule,
-    ) -> Option<AssignRule> {
-        let source::Assign { user, group, queue, manager_of, levels } = &rule.value;
-        if let (Some(levels), None) = (levels, manager_of) {
-            self.error(levels, &format!("{path}.levels"), "only `manager_of` has levels");
+        match approve {
+            Quorum::Any => ANY,
+            approve => DecisionRule { approve, reject },
         }
-        match (user, group, queue, manager_of) {
-            (Some(name), None, None, None) => {
-                self.principal(name, &format!("{path}.user"), Named::User);
-                Some(AssignRule::User(name.value.clone()))
-            }
-            (None, Some(name), None, None) => {
-                self.principal(name, &format!("{path}.group"), Named::Group);
-                Some(AssignRule::Group(name.value.clone()))
-            }
-            (None, None, Some(name), None) => {
-                let path = format!("{path}.queue");
-                self.principal(name, &path, Named::Queue);
-                if decision.approve != Quorum::Any {
-                    let message = "a queue has no members to count: with this decision rule every person has a work item \
-                                   of their own; name a group";
-                    self.error(name, &path, message);
+    }
+
+    /// What an approval takes: one of five fields.
+    fn quorum(&mut self, source: &Spanned<WordOr<source::Decision>>, rule: &source::Decision, path: &str) -> Quorum {
+        let at = |field: &str| format!("{path}.{field}");
+        match (&rule.any, &rule.all, &rule.at_least, &rule.percent, &rule.weight) {
+            (Some(any), None, None, None, None) => {
+                if !any.value {
+                    self.error(any, &at("any"), "`any` can only be true; say what an approval takes instead");
                 }
-                Some(AssignRule::Queue(name.value.clone()))
+                Quorum::Any
             }
-            (None, None, None, Some(user)) => {
-                let levels = self.number(levels.as_ref(), &format!("{path}.levels"), (1, MANAGER_LEVELS_MAX), 1);
-                let user = self.expression(user, &format!("{path}.manager_of"), Wanted::Text)?;
-                Some(AssignRule::ManagerOf { user, levels })
+            (None, Some(all), None, None, None) => {
+                if !all.value {
+                    self.error(all, &at("all"), "`all` can only be true; leave it out for `any`");
+                }
+                Quorum::All
+            }
+            (None, None, Some(n), None, None) => {
+                Quorum::AtLeast(self.number(Some(n), &at("at_least"), (1, ASKED_MAX), 1))
+            }
+            (None, None, None, Some(p), None) => Quorum::Percent(self.number(Some(p), &at("percent"), (1, 100), 100)),
+            (None, None, None, None, Some(w)) => {
+                Quorum::Weight(self.number(Some(w), &at("weight"), (1, WEIGHT_IN_ALL_MAX), 1))
             }
             _ => {
-                self.error(rule, path, "say one of `user`, `group`, `queue` and `manager_of` in each rule");
-                None
+                let message = "say one of `any`, `all`, `at_least`, `percent` and `weight`: what an approval takes";
+                self.error(source, path, message);
+                Quorum::All
             }
         }
     }
 
-    /// Where all who are asked can be counted from the text, a rule that needs more of them can never be met.
-    fn enough_people(&mut self, source: &source::Approval, decision: DecisionRule, path: &str) {
-        let Quorum::AtLeast(needed) = decision.approve else { return };
-        let rules = || source.assign.value.iter().map(|rule| &rule.value);
-        if rules().any(|rule| rule.group.is_some() || rule.queue.is_some()) {
-            return;
+    /// Those whose rejection settles the step. Only who is asked can reject.
+    fn veto_by(&mut self, source: &source::Approval, path: &str) -> Option<Vec<UserOrGroup>> {
+        let Some(rule) = written_decision(source) else { return Some(Vec::new()) };
+        let Some(written) = &rule.veto_by else { return Some(Vec::new()) };
+        let people = self.users_and_groups(written, path)?;
+        let asked = || source.assign.value.iter().map(|rule| &rule.value);
+        if asked().all(|rule| rule.user.is_some()) {
+            for (index, person) in written.value.iter().enumerate() {
+                let Some(name) = &person.value.user else { continue };
+                if !asked().any(|rule| rule.user.as_ref().is_some_and(|user| user.value == name.value)) {
+                    let message = format!(
+                        "`{}` is not asked in this step and cannot reject; name them in `assign` as well",
+                        shorten(&name.value)
+                    );
+                    self.error(name, &format!("{path}[{index}].user"), message);
+                }
+            }
         }
-        let users: BTreeSet<&str> = rules().filter_map(|rule| Some(rule.user.as_ref()?.value.as_str())).collect();
-        let most = users.len() + rules().filter(|rule| rule.manager_of.is_some()).count();
-        if let Some(decision) = &source.decision
-            && most < needed as usize
-            && most > 0
-        {
-            let message = format!("{needed} approvals can never be reached: only {most} people are asked");
-            self.error(decision, &format!("{path}.decision.at_least"), message);
-        }
+        Some(people)
     }
 
     fn on_no_approvers(
@@ -188,7 +157,8 @@ impl Checker<'_> {
                 })
             }
             WordOr::Object(source::Fallback { fallback }) => {
-                self.assign(fallback, &format!("{path}.fallback"), decision).map(OnNoApprovers::Fallback)
+                let path = format!("{path}.fallback");
+                self.assign(fallback, &path, decision, Standing::Fallback).map(OnNoApprovers::Fallback)
             }
         }
     }
@@ -218,5 +188,13 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+}
+
+/// A decision rule that is more than a word.
+fn written_decision(source: &source::Approval) -> Option<&source::Decision> {
+    match source.decision.as_ref().map(|decision| &decision.value) {
+        Some(WordOr::Object(rule)) => Some(rule),
+        Some(WordOr::Word(_)) | None => None,
     }
 }

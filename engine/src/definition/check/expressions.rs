@@ -46,6 +46,8 @@ fn each<'a>(names: impl IntoIterator<Item = &'a str>, ty: &Type) -> Type {
 pub(super) enum Wanted {
     Condition,
     Text,
+    /// Whom to ask: a text, or a list of texts.
+    Assignees,
     Anything,
 }
 
@@ -59,6 +61,17 @@ impl Checker<'_> {
             match wanted {
                 Wanted::Condition => expression.check_bool(&self.scope)?,
                 Wanted::Anything => drop(expression.check(&self.scope)?),
+                Wanted::Assignees => match expression.check(&self.scope)? {
+                    Type::String | Type::Dyn => {}
+                    Type::List(element) if matches!(*element, Type::String | Type::Dyn) => {}
+                    other => {
+                        let message = format!(
+                            "the result is {other}; a string or a list of strings is needed here, such as 'bob' or \
+                             ['user:bob', 'group:finance']"
+                        );
+                        return Err(ExpressionError { message, offset: None });
+                    }
+                },
                 Wanted::Text => match expression.check(&self.scope)? {
                     Type::String | Type::Dyn => {}
                     other => {

@@ -1,4 +1,5 @@
 select
-    id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at, closed_at
+    id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at, closed_at,
+    weight, veto
 from work_item
 where tenant = ?1 and submission = ?2

@@ -1,8 +1,8 @@
 insert into work_item (
     tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
-    closed_at
+    closed_at, weight, veto
 ) values (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
 )
 on conflict (tenant, submission, id) do update set
     step_run = excluded.step_run,
@@ -14,4 +14,6 @@ on conflict (tenant, submission, id) do update set
     reason = excluded.reason,
     status = excluded.status,
     assigned_at = excluded.assigned_at,
-    closed_at = excluded.closed_at
+    closed_at = excluded.closed_at,
+    weight = excluded.weight,
+    veto = excluded.veto
