@@ -21,9 +21,12 @@ const DOMAIN: &str = "quorate";
 
 /// Every reason that the API can give, in alphabetical order. `docs/errors.md` explains each.
 pub const REASONS: &[&str] = &[
+    "ABSTENTION_NOT_ALLOWED",
     "ALREADY_DECIDED",
     "ATTEMPT_NOT_LIVE",
     "CATALOG_BUSY",
+    "CHOICE_INVALID",
+    "CHOICE_MISSING",
     "COMMENT_MISSING",
     "DEFINITION_INVALID",
     "DIRECTORY_INVALID",

@@ -360,6 +360,8 @@ fn print_item(item: &WorkItem, out: &mut dyn Write) -> io::Result<()> {
         ("digest", item.record_digest.clone()),
         ("assigned to", crate::cli::watch::assignee(item)),
         ("why", item.reason.clone()),
+        ("weight", if item.weight > 1 { item.weight.to_string() } else { String::new() }),
+        ("veto", if item.veto { "a rejection settles the step".to_owned() } else { String::new() }),
         ("status", enum_name(item.status().as_str_name(), "WORK_ITEM_STATUS_").to_owned()),
         ("decided by", decision.actor),
         ("comment", decision.comment),

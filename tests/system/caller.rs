@@ -95,6 +95,15 @@ impl Caller {
         self.submissions().get(request).await.unwrap().into_inner().submission.unwrap()
     }
 
+    /// The open work items of a submission that ask these users, in their order.
+    pub(crate) async fn items_of(&self, id: &str, users: &[&str]) -> Vec<WorkItem> {
+        let filter = format!("submission = {id} AND status = ASSIGNED");
+        let request = v1::WorkItemServiceListRequest { filter, page_size: 500, ..Default::default() };
+        let open = self.work_items().list(request).await.unwrap().into_inner().work_items;
+        let item = |user: &&str| open.iter().find(|item| item.assignee.as_ref().is_some_and(|who| who.name == **user));
+        users.iter().map(|user| item(user).unwrap_or_else(|| panic!("{user} is not asked: {open:?}")).clone()).collect()
+    }
+
     /// The submission once a condition holds for it.
     pub(crate) async fn when(&self, id: &str, what: &str, holds: impl Fn(&Submission) -> bool) -> Submission {
         until(what, || async { Some(self.get(id).await).filter(&holds) }).await

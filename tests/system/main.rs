@@ -24,6 +24,7 @@ mod refusals;
 mod replicas;
 mod requests;
 mod troubles;
+mod votes;
 
 /// Makes each `async fn name(backend: Backend)` two tests, one on each backend.
 macro_rules! on_every_backend {

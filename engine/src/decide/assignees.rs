@@ -75,19 +75,22 @@ impl Resolution {
         if found >= u64::from(needed) {
             return Ok(());
         }
-        let mut why = if self.left_out.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", self.left_out[..self.left_out.len().min(LEFT_OUT_TOLD_MAX)].join("; "))
-        };
-        if self.left_out.len() > LEFT_OUT_TOLD_MAX {
-            why = format!("{why}; and {} more", self.left_out.len() - LEFT_OUT_TOLD_MAX);
-        }
+        let why = self.why_left_out();
         let message = match decision.approve {
             Quorum::Weight(_) => format!("those who can be asked weigh {found} of the {needed} that it takes{why}"),
             _ => format!("{found} of the {needed} people that it takes can be asked{why}"),
         };
         Err(no_approvers(message))
+    }
+
+    /// What stands against those who were left out, for the end of a message.
+    fn why_left_out(&self) -> String {
+        let told: Vec<&str> = self.left_out.iter().take(LEFT_OUT_TOLD_MAX).map(String::as_str).collect();
+        match self.left_out.len() - told.len() {
+            _ if told.is_empty() => String::new(),
+            0 => format!(": {}", told.join("; ")),
+            more => format!(": {}; and {more} more", told.join("; ")),
+        }
     }
 }
 

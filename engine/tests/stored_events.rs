@@ -1,0 +1,57 @@
+//! What is stored is stored for ever: events of earlier versions are read, mean what they meant, and are written as they were.
+
+use quorate_engine::{Json, event::EventKind};
+use serde_json::json;
+
+const SUBMISSION: &str = "019abcde-0000-7000-8000-000000000001";
+const STEP_RUN: &str = "019abcde-0000-7000-8000-000000000002";
+const WORK_ITEM: &str = "019abcde-0000-7000-8000-000000000003";
+
+fn read(kind: &str, body: &Json) -> EventKind {
+    EventKind::from_parts(kind, body).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Events as the first version wrote them.
+fn of_the_first_version() -> [(&'static str, Json); 4] {
+    [
+        (
+            "SUBMITTED",
+            json!({
+                "tenant": "default", "submission": SUBMISSION, "process": { "name": "purchase", "version": 1 },
+                "record": { "type": "purchase", "id": "1", "version": 1, "digest": "d", "data": {} },
+                "submitter": "ann", "comment": "please", "summary": "ACME: 50",
+            }),
+        ),
+        (
+            "WORK_ITEM_ASSIGNED",
+            json!({
+                "work_item": WORK_ITEM, "step_run": STEP_RUN, "assignee": { "kind": "user", "name": "bob" },
+                "reason": "user bob",
+            }),
+        ),
+        (
+            "WORK_ITEM_DECIDED",
+            json!({
+                "work_item": WORK_ITEM,
+                "decision": {
+                    "verdict": "APPROVE", "actor": "bob", "comment": "", "channel": "API", "record_digest": "d",
+                },
+            }),
+        ),
+        ("STEP_COMPLETED", json!({ "step_run": STEP_RUN, "outputs": { "decision": "APPROVE" }, "settled": "APPROVE" })),
+    ]
+}
+
+#[test]
+fn events_of_the_first_version_are_written_as_they_were() {
+    for (kind, body) in of_the_first_version() {
+        assert_eq!(read(kind, &body).to_parts(), (kind.to_owned(), body));
+    }
+}
+
+#[test]
+fn a_work_item_of_the_first_version_weighs_one_and_is_no_veto() {
+    let [_, (kind, body), ..] = of_the_first_version();
+    let EventKind::WorkItemAssigned { weight, veto, .. } = read(kind, &body) else { panic!("it is another event") };
+    assert_eq!((weight, veto), (1, false));
+}
