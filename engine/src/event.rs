@@ -152,6 +152,13 @@ pub enum EventKind {
         #[serde(default)]
         comment: String,
     },
+    /// Some of those whom the rules of assignment name were not asked.
+    AssigneesLeftOut {
+        /// The approval step run.
+        step_run: StepRunId,
+        /// Who, and what stands against asking them. The last may be how many more there are.
+        reasons: Vec<String>,
+    },
     /// Somebody was asked.
     WorkItemAssigned {
         /// The new work item.

@@ -60,7 +60,7 @@ pub fn evolve(state: &mut Submission, event: &Event) {
     state.version += 1;
     let at = event.at;
     match &event.kind {
-        EventKind::Submitted { .. } | EventKind::Commented { .. } => {}
+        EventKind::Submitted { .. } | EventKind::Commented { .. } | EventKind::AssigneesLeftOut { .. } => {}
         EventKind::StageStarted { .. }
         | EventKind::StageCompleted { .. }
         | EventKind::StageCanceled { .. }

@@ -11,6 +11,7 @@ use crate::{
     backend::Backend,
     caller::{decision, fields, reason, refused, submit},
     on_every_backend,
+    program::{printed, quorate},
     system::System,
 };
 
@@ -170,6 +171,27 @@ on_every_backend! {
         assert_eq!(ended.status(), SubmissionStatus::Approved);
         assert_eq!(ended.stages[0].steps[0].status(), StepRunStatus::Completed);
         verified_history(&system.store, &submitted.id).await;
+        system.end().await;
+    }
+
+    async fn the_command_line_chooses_and_abstains(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let admin = system.caller("admin");
+        admin.publish_process(&CHOSEN.replace("decision: all", "decision: { all: true, abstain: true }")).await;
+        let server = format!("http://{}", system.server.address);
+        let call = |user: &str, arguments: &[&str]| {
+            let mut command = quorate();
+            command.args(["--server", &server, "--token", &system.token(user), "-o", "json"]).args(arguments);
+            serde_json::from_str::<serde_json::Value>(&printed(&mut command)).unwrap()
+        };
+        let submit = ["submit", "chosen", "--record-id", "1", "--data", "{}", "--choose", "sign=grace,ann"];
+        let submitted = call("ann", &submit);
+        let id = submitted["id"].as_str().unwrap();
+        let items = admin.items_of(id, &["grace", "ann"]).await;
+        let abstained = call("grace", &["abstain", &items[0].id]);
+        assert_eq!(abstained["work_item"]["status"], "WORK_ITEM_STATUS_ABSTAINED");
+        let approved = call("ann", &["approve", &items[1].id]);
+        assert_eq!(approved["submission_status"], "SUBMISSION_STATUS_APPROVED");
         system.end().await;
     }
 }

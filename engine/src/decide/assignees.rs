@@ -18,7 +18,7 @@ use super::{
 /// How much of an expression a reason repeats, in characters: each of a thousand work items has one.
 const REASON_SOURCE_CHARACTERS_MAX: usize = 200;
 
-/// Of how many who were left out an error tells: whoever reads it looks at one after the other.
+/// Of how many who were left out an error or an event tells: whoever reads it looks at one after the other.
 const LEFT_OUT_TOLD_MAX: usize = 20;
 
 /// An approval step that looks for people.
@@ -36,7 +36,10 @@ pub(super) struct Resolution {
     pub(super) found: Vec<Found>,
     /// Where in `found` an assignee is.
     places: BTreeMap<Assignee, usize>,
+    /// Why others were not asked, in the order of the rules; each reason once.
     left_out: Vec<String>,
+    /// What `left_out` holds, to look it up: a group may have many members.
+    left_out_known: BTreeSet<String>,
 }
 
 /// Somebody to ask.
@@ -75,7 +78,8 @@ impl Resolution {
         if found >= u64::from(needed) {
             return Ok(());
         }
-        let why = self.why_left_out();
+        let why = self.reasons_left_out().join("; ");
+        let why = if why.is_empty() { why } else { format!(": {why}") };
         let message = match decision.approve {
             Quorum::Weight(_) => format!("those who can be asked weigh {found} of the {needed} that it takes{why}"),
             _ => format!("{found} of the {needed} people that it takes can be asked{why}"),
@@ -83,14 +87,29 @@ impl Resolution {
         Err(no_approvers(message))
     }
 
-    /// What stands against those who were left out, for the end of a message.
-    fn why_left_out(&self) -> String {
-        let told: Vec<&str> = self.left_out.iter().take(LEFT_OUT_TOLD_MAX).map(String::as_str).collect();
-        match self.left_out.len() - told.len() {
-            _ if told.is_empty() => String::new(),
-            0 => format!(": {}", told.join("; ")),
-            more => format!(": {}; and {more} more", told.join("; ")),
+    fn leave_out(&mut self, why: String) {
+        if self.left_out_known.insert(why.clone()) {
+            self.left_out.push(why);
         }
+    }
+
+    /// These instead of those that the rules before had come to; who was left out by them stays so.
+    pub(super) fn in_place_of(mut self, before: Self) -> Self {
+        let own = std::mem::replace(&mut self.left_out, before.left_out);
+        self.left_out_known = before.left_out_known;
+        for why in own {
+            self.leave_out(why);
+        }
+        self
+    }
+
+    /// Why others were not asked, as far as it is told of.
+    pub(super) fn reasons_left_out(&self) -> Vec<String> {
+        let mut told: Vec<String> = self.left_out.iter().take(LEFT_OUT_TOLD_MAX).cloned().collect();
+        if self.left_out.len() > told.len() {
+            told.push(format!("and {} more", self.left_out.len() - told.len()));
+        }
+        told
     }
 }
 
@@ -167,7 +186,7 @@ impl Draft<'_, '_> {
                 let reason = format!("manager_of {} = {name}, {levels} up: {manager}", user.source());
                 self.add_person(asking, manager.as_str(), reason, weight, resolution);
             }
-            Err(reason) => resolution.left_out.push(reason),
+            Err(reason) => resolution.leave_out(reason),
         }
         Ok(())
     }
@@ -189,13 +208,13 @@ impl Draft<'_, '_> {
             ))
         })?;
         if names.is_empty() {
-            resolution.left_out.push(format!("`expression: {source}` names nobody"));
+            resolution.leave_out(format!("`expression: {source}` names nobody"));
         }
         for name in names {
             let assignee = assignee(name);
             match check_name(assignee.name()) {
                 Ok(()) => self.add(asking, assignee, &format!("expression {source}: "), weight, resolution)?,
-                Err(error) => resolution.left_out.push(format!("`expression: {source}`: {error}")),
+                Err(error) => resolution.leave_out(format!("`expression: {source}`: {error}")),
             }
         }
         Ok(())
@@ -205,7 +224,7 @@ impl Draft<'_, '_> {
     fn add_chosen(&self, asking: Asking<'_>, weight: u32, resolution: &mut Resolution) {
         let submitter = &self.state.submitter;
         let Some(names) = self.state.choices.get(asking.name) else {
-            resolution.left_out.push(format!("`{submitter}` chose nobody"));
+            resolution.leave_out(format!("`{submitter}` chose nobody"));
             return;
         };
         for name in names {
@@ -239,7 +258,7 @@ impl Draft<'_, '_> {
             }
         };
         let Some(members) = members else {
-            resolution.left_out.push(format!("there is no {} `{}`", assignee.kind(), assignee.name()));
+            resolution.leave_out(format!("there is no {} `{}`", assignee.kind(), assignee.name()));
             return Ok(());
         };
         if asking.step.decision.counts_people() {
@@ -249,14 +268,14 @@ impl Draft<'_, '_> {
         } else if members.iter().any(|member| self.unfit(asking, member).is_none()) {
             resolution.add(assignee, reason, weight);
         } else {
-            resolution.left_out.push(format!("{reason} has no member who is active and may decide"));
+            resolution.leave_out(format!("{reason} has no member who is active and may decide"));
         }
         Ok(())
     }
 
     fn add_person(&self, asking: Asking<'_>, name: &str, reason: String, weight: u32, resolution: &mut Resolution) {
         match self.unfit(asking, name) {
-            Some(why) => resolution.left_out.push(why),
+            Some(why) => resolution.leave_out(why),
             None => resolution.add(Assignee::User(name.to_owned()), reason, weight),
         }
     }

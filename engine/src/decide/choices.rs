@@ -15,6 +15,11 @@ use super::authorize::{approval_step, barred, separation};
 
 /// Checks the choices of a new submission: that each is one that the process asks for, and that none is missing.
 pub(super) fn check_choices(state: &Submission, process: &Process, directory: &Directory) -> Result<(), Refusal> {
+    let chosen_in_all: usize = state.choices.values().map(Vec::len).sum();
+    if chosen_in_all > ASKED_MAX as usize {
+        let why = format!("{chosen_in_all} are too many: choose at most {ASKED_MAX} in all");
+        return Err(Refusal::ChoiceInvalid { field: "choices".to_owned(), why });
+    }
     for (name, chosen) in &state.choices {
         let field = format!("choices.{name}");
         let invalid = |why: String| Err(Refusal::ChoiceInvalid { field: field.clone(), why });
@@ -27,9 +32,6 @@ pub(super) fn check_choices(state: &Submission, process: &Process, directory: &D
                 choosable(process)
             ));
         };
-        if chosen.len() > ASKED_MAX as usize {
-            return invalid(format!("{} are too many: choose at most {ASKED_MAX}", chosen.len()));
-        }
         check_chosen(state, process, name, chosen, from, directory)?;
         let enough = match step.decision.approve {
             _ if step.assign.len() > 1 || chosen.is_empty() => true,

@@ -41,12 +41,16 @@ impl Draft<'_, '_> {
                     return Ok(());
                 }
                 OnNoApprovers::Fallback(rules) => {
-                    resolution = self.resolve(asking, rules)?;
+                    resolution = self.resolve(asking, rules)?.in_place_of(resolution);
                     resolution.check_enough(step.decision)?;
                 }
             }
         }
         self.emit(EventKind::StepStarted { step_run });
+        let reasons = resolution.reasons_left_out();
+        if !reasons.is_empty() {
+            self.emit(EventKind::AssigneesLeftOut { step_run, reasons });
+        }
         let vetoes = Vetoes::of(&step.veto_by, self.context.directory);
         for Found { assignee, reason, weight } in resolution.found {
             let work_item = WorkItemId(self.context.ids.uuid());

@@ -88,6 +88,12 @@ fn check_one(
             equal(&format!("the item of `{assignee}` in `{step}`"), item.status.as_str(), status)?;
             said(rest, &item.reason)
         }
+        ["left", "out", step, who] => {
+            let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
+            let told: Vec<_> = told.iter().filter_map(|event| left_out(&event.kind, state, step)).flatten().collect();
+            let found = told.iter().any(|reason| reason.contains(who));
+            if found { Ok(()) } else { Err(format!("`{who}` is expected to be left out, and it says {told:?}")) }
+        }
         ["weight", step, assignee, weight] => {
             equal("the weight", &item(state, step, assignee)?.weight.to_string(), weight)
         }
@@ -110,6 +116,16 @@ fn check_one(
         }
         ["only"] => only(state, named),
         words => Err(format!("`{}` says nothing that can be expected", words.join(" "))),
+    }
+}
+
+/// Whom a step has left out, and why, where this event says it.
+fn left_out<'a>(kind: &'a EventKind, state: &Submission, step: &str) -> Option<&'a [String]> {
+    match kind {
+        EventKind::AssigneesLeftOut { step_run, reasons } => {
+            state.step_run(*step_run).filter(|(_, run)| run.name == step).map(|_| reasons.as_slice())
+        }
+        _ => None,
     }
 }
 
@@ -219,7 +235,8 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::StepDiscontinued { step_run }
         | E::StepCanceled { step_run }
         | E::StepRevived { step_run }
-        | E::StepSkipped { step_run, .. } => step(step_run),
+        | E::StepSkipped { step_run, .. }
+        | E::AssigneesLeftOut { step_run, .. } => step(step_run),
         E::WorkItemAssigned { work_item, .. }
         | E::WorkItemDecided { work_item, .. }
         | E::WorkItemRevived { work_item } => item(work_item),
