@@ -56,6 +56,8 @@ pub enum Command {
         /// Why.
         comment: String,
     },
+    /// Give the record other data.
+    UpdateRecord(Box<UpdateRecord>),
     /// A worker reports on an attempt.
     Report(Report),
     /// A bound of a job may have passed.
@@ -94,6 +96,8 @@ pub struct Submit {
     pub comment: String,
     /// Whom they choose to be asked, by the step's name: users.
     pub choices: BTreeMap<String, Vec<String>>,
+    /// The number that the record's own system gives to this state of it, where it counts its changes.
+    pub source_version: Option<u64>,
 }
 
 /// Decides a work item.
@@ -111,6 +115,26 @@ pub struct Decide {
     pub channel: String,
     /// The digest of the record that they saw.
     pub record_digest: String,
+}
+
+/// Gives the record other data.
+#[derive(Clone, Debug)]
+pub struct UpdateRecord {
+    /// Who asks, or who tells of it.
+    pub by: Actor,
+    /// All of the record's data: an object.
+    pub data: Arc<Json>,
+    /// Why.
+    pub comment: String,
+    /// Where the change has happened in the system that the record lives in, and is only told of here.
+    pub reported: Option<Reported>,
+}
+
+/// A change that has happened in the system that the record lives in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// That system's own number of the change, where it counts them: an older one is passed over.
+    pub source_version: Option<u64>,
 }
 
 /// Who asks, and with which right.

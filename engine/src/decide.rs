@@ -7,6 +7,7 @@ mod conditions;
 mod draft;
 mod job;
 mod progress;
+mod record;
 mod start;
 
 pub use authorize::{authorize_decision, may_decide};
@@ -76,6 +77,7 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
         Command::Comment { by, comment } => add_comment(&mut draft, by, comment)?,
         Command::RetryStep { by, step } => retry_step(&mut draft, by, step)?,
         Command::SkipStep { by, step, outputs, comment } => skip_step(&mut draft, by, step, outputs, comment)?,
+        Command::UpdateRecord(update) => record::update_record(&mut draft, update)?,
         Command::Report(report) => draft.report(report)?,
         Command::JobOverdue { job, attempt, heartbeat_at } => draft.job_overdue(*job, *attempt, *heartbeat_at)?,
     }
@@ -109,6 +111,7 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
         version: 1,
         digest: record_digest(&submit.data),
         data: Arc::clone(&submit.data),
+        source_version: submit.source_version,
     };
     let summary = conditions::summary(process, submit, &record, context.now);
     let event = Event {

@@ -22,7 +22,7 @@ mod yaml;
 
 pub use check::{
     API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, DISTINCT_FROM_MAX, Everything, INPUT_FIELDS_MAX, Known,
-    MANAGER_LEVELS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, ROUTES_MAX, STAGES_MAX, STEPS_MAX,
+    MANAGER_LEVELS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, ROUTES_MAX, STAGES_MAX, STEPS_MAX,
     SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_directory, read_flow, read_process, scope, summary_scope,
 };
 pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
@@ -92,6 +92,39 @@ pub struct RecordType {
     pub schema: Option<Arc<Schema>>,
     /// The type of `record` in expressions.
     pub expression_type: Type,
+    /// What a change of it does to a submission in progress.
+    pub on_change: OnChange,
+}
+
+/// What a change of the record does to a submission in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnChange {
+    /// It is not taken: the submission goes on with the copy that was submitted.
+    #[default]
+    Deny,
+    /// The decisions of the steps that depend on what has changed no longer count.
+    DismissAffected,
+    /// No earlier decision counts any more.
+    DismissAll,
+    /// It is taken, and every decision stands.
+    Keep,
+}
+
+/// A place in the data of a record: names of fields, one within the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordPath(pub Vec<String>);
+
+impl RecordPath {
+    /// What is there; `None` when there is nothing of the kind.
+    pub fn value<'d>(&self, data: &'d Json) -> Option<&'d Json> {
+        self.0.iter().try_fold(data, |value, name| value.get(name))
+    }
+}
+
+impl std::fmt::Display for RecordPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
 }
 
 /// A group of steps.
@@ -199,6 +232,10 @@ pub struct ApprovalStep {
     pub distinct_from: Vec<String>,
     /// Whether the submitter, and whoever they acted for, may decide here.
     pub allow_submitter: bool,
+    /// What of the record its decisions depend on; `None`: on all of it.
+    pub depends_on: Option<Vec<RecordPath>>,
+    /// Whether those whom it asks may change the record while it is in progress.
+    pub allow_reviewer_edit: bool,
 }
 
 /// A rule that names whom to ask.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Json,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
-    state::{Assignee, Decision, Ending, Failure, JobSpec, Record, Verdict, VersionRef},
+    state::{Assignee, Decision, Ending, Failure, JobSpec, Kept, Record, Reused, Verdict, VersionRef},
     status::{SubmissionStatus, WorkItemStatus},
 };
 
@@ -60,6 +60,39 @@ pub enum EventKind {
         /// What.
         comment: String,
     },
+    /// The record has other data.
+    RecordUpdated {
+        /// As it is now.
+        record: Record,
+        /// Who changed it.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+        /// The one line for inbox and mail, as it is now.
+        #[serde(default)]
+        summary: String,
+        /// The decisions that no longer count because of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dismissed: Vec<Dismissed>,
+        /// What stands although its stage starts again, where that has changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<Kept>,
+    },
+    /// The record has changed in the system that it lives in, and the submission goes on with the copy that it has.
+    RecordChangeIgnored {
+        /// Who told of it.
+        by: UserName,
+        /// The digest of the data that was not taken.
+        digest: String,
+        /// That system's own number of the change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source_version: Option<u64>,
+        /// The reason of the refusal.
+        reason: String,
+        /// Why, for people.
+        message: String,
+    },
     /// A stage was reached.
     StageStarted {
         /// The new stage run.
@@ -81,6 +114,11 @@ pub enum EventKind {
     },
     /// A stage's exit condition held.
     StageCompleted {
+        /// Which.
+        stage_run: StageRunId,
+    },
+    /// A stage was left before it had completed, because an earlier one, or it itself, starts again.
+    StageDiscontinued {
         /// Which.
         stage_run: StageRunId,
     },
@@ -117,6 +155,9 @@ pub enum EventKind {
         /// How an approval step was settled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         settled: Option<Verdict>,
+        /// Whose earlier decisions it completed by, where nobody was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused: Option<Reused>,
     },
     /// A step met an error.
     StepFailed {
@@ -313,6 +354,17 @@ pub struct NewStepRun {
     pub step_run: StepRunId,
     /// The step's name.
     pub step: String,
+}
+
+/// The decisions of a step run that no longer count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dismissed {
+    /// The step run.
+    pub step_run: StepRunId,
+    /// The step's name.
+    pub step: String,
+    /// Who had decided.
+    pub deciders: Vec<UserName>,
 }
 
 /// A stored event could not be read: the store holds what no version of the engine wrote.

@@ -3,7 +3,7 @@
 use crate::{
     event::{Event, EventKind},
     id::{JobId, StageRunId, StepRunId, WorkItemId},
-    state::{Decision, Ending, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Decision, Ending, IgnoredChange, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -52,6 +52,8 @@ pub fn begin(event: &Event) -> Option<Submission> {
         failure: None,
         submitted_at: event.at,
         ended_at: None,
+        kept: None,
+        ignored_change: None,
     })
 }
 
@@ -61,8 +63,21 @@ pub fn evolve(state: &mut Submission, event: &Event) {
     let at = event.at;
     match &event.kind {
         EventKind::Submitted { .. } | EventKind::Commented { .. } | EventKind::AssigneesLeftOut { .. } => {}
+        EventKind::RecordUpdated { record, summary, kept, .. } => {
+            state.record.clone_from(record);
+            state.summary.clone_from(summary);
+            state.ignored_change = None;
+            if kept.is_some() {
+                state.kept.clone_from(kept);
+            }
+        }
+        EventKind::RecordChangeIgnored { digest, reason, message, .. } => {
+            state.ignored_change =
+                Some(IgnoredChange { digest: digest.clone(), reason: reason.clone(), message: message.clone(), at });
+        }
         EventKind::StageStarted { .. }
         | EventKind::StageCompleted { .. }
+        | EventKind::StageDiscontinued { .. }
         | EventKind::StageCanceled { .. }
         | EventKind::StageFailed { .. }
         | EventKind::StageRevived { .. } => evolve_stage(state, event),
@@ -168,6 +183,10 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
             state.current = None;
             end_stage(state, *stage_run, StageRunStatus::Completed, event);
         }
+        EventKind::StageDiscontinued { stage_run } => {
+            state.current = None;
+            end_stage(state, *stage_run, StageRunStatus::Discontinued, event);
+        }
         EventKind::StageCanceled { stage_run } => {
             state.current = None;
             end_stage(state, *stage_run, StageRunStatus::Canceled, event);
@@ -220,10 +239,11 @@ fn evolve_step(step: &mut StepRun, event: &Event) {
         }
         EventKind::StepCanceled { .. } => end_step(step, StepRunStatus::Canceled, event),
         EventKind::StepDiscontinued { .. } => end_step(step, StepRunStatus::Discontinued, event),
-        EventKind::StepCompleted { outputs, settled, .. } => {
+        EventKind::StepCompleted { outputs, settled, reused, .. } => {
             end_step(step, StepRunStatus::Completed, event);
             step.outputs = Some(outputs.clone());
             step.settled = *settled;
+            step.reused.clone_from(reused);
         }
         EventKind::StepSkipped { outputs, .. } => {
             end_step(step, StepRunStatus::Completed, event);
@@ -290,6 +310,7 @@ fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
         ended_at: None,
         outputs: None,
         settled: None,
+        reused: None,
         job: None,
         work_items: Vec::new(),
     }

@@ -119,6 +119,15 @@ pub enum Refusal {
         /// The digest now.
         digest: String,
     },
+    /// The process does not take changes of a record in progress.
+    #[error("the process does not take changes of its record while it is in progress (`record.on_change: deny`)")]
+    RecordChangeDenied,
+    /// Routing has gone back as often as it may.
+    #[error("the submission has gone back as often as it may: {max} times")]
+    RoundsExceeded {
+        /// The bound.
+        max: u32,
+    },
     /// The record is of another type than the process takes.
     #[error("the process takes records of type `{takes}`, not `{given}`")]
     RecordTypeUnfit {
@@ -179,6 +188,8 @@ impl Refusal {
             Self::ChoiceMissing { .. } => "CHOICE_MISSING",
             Self::AbstentionNotAllowed { .. } => "ABSTENTION_NOT_ALLOWED",
             Self::RecordChanged { .. } => "RECORD_CHANGED",
+            Self::RecordChangeDenied => "RECORD_CHANGE_DENIED",
+            Self::RoundsExceeded { .. } => "ROUNDS_EXCEEDED",
             Self::RecordTypeUnfit { .. } => "RECORD_TYPE_UNFIT",
             Self::RecordInvalid { .. } => "RECORD_INVALID",
             Self::TooLong { .. } => "TOO_LONG",

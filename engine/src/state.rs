@@ -50,6 +50,43 @@ pub struct Submission {
     pub submitted_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What stands of earlier decisions, while the stages that a change of the record has led back to run again.
+    pub kept: Option<Kept>,
+    /// The last change of the record in its own system that was not taken, until one is.
+    pub ignored_change: Option<IgnoredChange>,
+}
+
+/// Decisions that a change of the record does not touch: their steps complete by them when they are reached again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The submission's round in which they stand: when routing goes back for another reason, everybody is asked again.
+    pub round: u32,
+    /// The step runs, by the step's name.
+    pub steps: BTreeMap<String, StepRunId>,
+}
+
+/// Earlier decisions that a step completed by, without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reused {
+    /// The submission in which people decided: this one, or the one that it was resubmitted from.
+    pub submission: SubmissionId,
+    /// The step run in which they did.
+    pub step_run: StepRunId,
+    /// Who they are.
+    pub reviewers: Vec<UserName>,
+}
+
+/// A change of the record in its own system that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoredChange {
+    /// The digest of the data there.
+    pub digest: String,
+    /// The reason of the refusal.
+    pub reason: String,
+    /// Why, for people.
+    pub message: String,
+    /// When it was told of.
+    pub at: Timestamp,
 }
 
 /// A version of a process or a flow.
@@ -75,6 +112,9 @@ pub struct Record {
     pub digest: String,
     /// The data: an object.
     pub data: Arc<Json>,
+    /// The number of the last change that was taken from the system it lives in, where that system counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_version: Option<u64>,
 }
 
 /// Why something is in error.
@@ -205,6 +245,8 @@ pub struct StepRun {
     pub outputs: Option<Arc<Json>>,
     /// How an approval step was settled.
     pub settled: Option<Verdict>,
+    /// The earlier decisions that it completed by, where nobody was asked.
+    pub reused: Option<Reused>,
     /// A background step's job; the last one, when it was retried by an administrator.
     pub job: Option<Job>,
     /// An approval step's requests, in the order of their assignment.
@@ -469,6 +511,14 @@ impl Job {
     /// Whether a report on it can still count.
     pub fn is_live(&self) -> bool {
         matches!(self.status, JobStatus::Pending | JobStatus::Published | JobStatus::Running)
+    }
+}
+
+impl StepRun {
+    /// Who has decided in it, or in the one whose decisions it completed by.
+    pub fn deciders(&self) -> impl Iterator<Item = &UserName> {
+        let own = self.work_items.iter().filter_map(|item| item.decision.as_ref()).map(|decision| &decision.actor);
+        own.chain(self.reused.iter().flat_map(|reused| &reused.reviewers))
     }
 }
 

@@ -18,7 +18,7 @@ use proptest::{
     test_runner::{FileFailurePersistence, RngAlgorithm},
 };
 use quorate_engine::{
-    command::{Actor, Command, Decide, ReportOutcome, Submit},
+    command::{Actor, Command, Decide, ReportOutcome, Reported, Submit, UpdateRecord},
     decide::record_digest,
     decision_rule::Votes,
     definition::{DecisionRule, Process, Quorum, RejectRule},
@@ -202,6 +202,12 @@ enum Ask {
     },
     Wake,
     SubmitAgain,
+    UpdateRecord {
+        who: usize,
+        amount: f64,
+        note: bool,
+        reported: Option<Option<u64>>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -227,6 +233,7 @@ fn submit() -> impl Strategy<Value = Submit> {
         record_type: String::new(),
         record_id: "1".to_owned(),
         data: std::sync::Arc::new(json!({ "amount": amount })),
+        source_version: None,
         submitter: UserName::from(submitter),
         on_behalf_of: on_behalf_of.map(UserName::from),
         comment: String::new(),
@@ -246,9 +253,9 @@ fn choices(chosen: Vec<(&str, &str)>) -> BTreeMap<String, Vec<String>> {
 fn ask() -> impl Strategy<Value = Ask> {
     let who = 0..PEOPLE.len();
     let administrator = prop_oneof![4 => Just(5_usize), 1 => who.clone()];
-    let any = 0..100_usize;
+    let numbers = 0..100_usize;
     let verdict = prop_oneof![8 => Just(Verdict::Approve), 2 => Just(Verdict::Reject), 2 => Just(Verdict::Abstain)];
-    let decide = (any.clone(), rarely(), often(), who.clone(), verdict, often(), rarely()).prop_map(
+    let decide = (numbers.clone(), rarely(), often(), who.clone(), verdict, often(), rarely()).prop_map(
         |(item, closed_too, as_asked, who, verdict, comment, old_record)| Ask::Decide {
             item,
             closed_too,
@@ -259,20 +266,25 @@ fn ask() -> impl Strategy<Value = Ask> {
             old_record,
         },
     );
-    let report = (any.clone(), attempt(), outcome());
+    let told = proptest::option::of(proptest::option::of(1..=5_u64));
+    let amount = prop_oneof![3 => Just(5.0), 3 => Just(50.0)];
+    let update = (prop_oneof![3 => Just(0_usize), 2 => who.clone()], amount, any::<bool>(), told)
+        .prop_map(|(who, amount, note, reported)| Ask::UpdateRecord { who, amount, note, reported });
+    let report = (numbers.clone(), attempt(), outcome());
     prop_oneof![
         12 => decide,
         12 => report.prop_map(|(job, attempt, outcome)| Ask::Report { job, attempt, outcome }),
         1 => who.clone().prop_map(|who| Ask::Recall { who }),
         1 => administrator.clone().prop_map(|who| Ask::Cancel { who }),
         1 => who.prop_map(|who| Ask::Comment { who }),
-        3 => (administrator.clone(), any.clone()).prop_map(|(who, step)| Ask::Retry { who, step }),
-        2 => (administrator, any.clone()).prop_map(|(who, step)| Ask::Skip { who, step }),
+        3 => (administrator.clone(), numbers.clone()).prop_map(|(who, step)| Ask::Retry { who, step }),
+        2 => (administrator, numbers.clone()).prop_map(|(who, step)| Ask::Skip { who, step }),
         2 => prop_oneof![Just(1_000), Just(11_000), Just(310_000), Just(1_000_000)]
             .prop_map(|milliseconds| Ask::Wait { milliseconds }),
-        2 => (any, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
+        2 => (numbers, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
         1 => Just(Ask::Wake),
         1 => Just(Ask::SubmitAgain),
+        3 => update,
     ]
 }
 
@@ -347,6 +359,15 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
             Some(world.overdue(job, attempt))
         }
         Ask::Wake => Some(Command::Wake),
+        Ask::UpdateRecord { who, amount, note, reported } => {
+            let data = if *note { json!({ "amount": amount, "note": "a word" }) } else { json!({ "amount": amount }) };
+            Some(Command::UpdateRecord(Box::new(UpdateRecord {
+                by: actor(*who),
+                data: std::sync::Arc::new(data),
+                comment: String::new(),
+                reported: reported.map(|source_version| Reported { source_version }),
+            })))
+        }
         Ask::SubmitAgain => Some(Command::Submit(Box::new(submit_again(state)))),
         Ask::Wait { .. } => None,
     }
@@ -403,6 +424,7 @@ fn submit_again(state: &Submission) -> Submit {
         record_type: String::new(),
         record_id: state.record.id.clone(),
         data: state.record.data.clone(),
+        source_version: state.record.source_version,
         submitter: state.submitter.clone(),
         on_behalf_of: state.on_behalf_of.clone(),
         comment: state.comment.clone(),

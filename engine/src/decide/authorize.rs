@@ -92,7 +92,7 @@ pub(super) fn barred(state: &Submission, separation: &Separation<'_>, person: &s
 }
 
 fn decided_in(step: &StepRun, person: &str) -> bool {
-    step.work_items.iter().filter_map(|item| item.decision.as_ref()).any(|decision| decision.actor.as_str() == person)
+    step.deciders().any(|decider| decider.as_str() == person)
 }
 
 /// The approval step of this name.

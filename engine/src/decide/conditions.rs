@@ -40,7 +40,7 @@ impl Draft<'_, '_> {
         });
         let mut variables = Variables::new();
         variables.set("record", record.clone());
-        variables.set("submission", submission_value(&self.state));
+        variables.set("submission", SubmissionFacts::of(&self.state).value());
         variables.set("steps", steps_value(self.context.process, &self.state));
         variables.set("stages", stages_value(self.context.process, &self.state));
         variables.set("inputs", Value::map(BTreeMap::new()));
@@ -71,18 +71,26 @@ fn expression_failure(expression: &Expression, state: &Submission, reason: &str)
 /// The one line for inbox and mail. A summary is no condition: where it cannot be made, the process's title and the record's
 /// id stand in for it.
 pub(super) fn summary(process: &Process, submit: &Submit, record: &Record, now: Timestamp) -> String {
+    let facts = SubmissionFacts {
+        id: submit.id.to_string(),
+        submitter: submit.submitter.as_str(),
+        on_behalf_of: submit.on_behalf_of.as_ref().map(UserName::as_str),
+        comment: &submit.comment,
+        round: 1,
+        submitted_at: now,
+    };
+    summary_of(process, &facts, record, now)
+}
+
+/// The one line of a submission whose record is now this one.
+pub(super) fn summary_with(process: &Process, state: &Submission, record: &Record, now: Timestamp) -> String {
+    summary_of(process, &SubmissionFacts::of(state), record, now)
+}
+
+fn summary_of(process: &Process, facts: &SubmissionFacts<'_>, record: &Record, now: Timestamp) -> String {
     let text = process.summary.as_ref().and_then(|summary| {
         let mut variables = Variables::new();
         variables.set("record", Value::from_json(&record.data, &process.record.expression_type));
-        let on_behalf_of = submit.on_behalf_of.as_ref().map(UserName::as_str);
-        let facts = SubmissionFacts {
-            id: submit.id.to_string(),
-            submitter: submit.submitter.as_str(),
-            on_behalf_of,
-            comment: &submit.comment,
-            round: 1,
-            submitted_at: now,
-        };
         variables.set("submission", facts.value());
         variables.set("now", Value::Timestamp(now));
         match summary.eval(&variables) {
@@ -103,7 +111,18 @@ struct SubmissionFacts<'a> {
     submitted_at: Timestamp,
 }
 
-impl SubmissionFacts<'_> {
+impl<'a> SubmissionFacts<'a> {
+    fn of(state: &'a Submission) -> Self {
+        Self {
+            id: state.id.to_string(),
+            submitter: state.submitter.as_str(),
+            on_behalf_of: state.on_behalf_of.as_ref().map(UserName::as_str),
+            comment: &state.comment,
+            round: state.round,
+            submitted_at: state.submitted_at,
+        }
+    }
+
     fn value(&self) -> Value {
         object([
             ("id", self.id.as_str().into()),
@@ -114,18 +133,6 @@ impl SubmissionFacts<'_> {
             ("submitted_at", Value::Timestamp(self.submitted_at)),
         ])
     }
-}
-
-fn submission_value(state: &Submission) -> Value {
-    let facts = SubmissionFacts {
-        id: state.id.to_string(),
-        submitter: state.submitter.as_str(),
-        on_behalf_of: state.on_behalf_of.as_ref().map(UserName::as_str),
-        comment: &state.comment,
-        round: state.round,
-        submitted_at: state.submitted_at,
-    };
-    facts.value()
 }
 
 /// `steps.<name>` of every step of the process: of its latest run, or as not started.

@@ -19,7 +19,7 @@ pub(super) struct Draft<'d, 'c> {
     pub(super) context: &'d mut Context<'c>,
     pub(super) events: Vec<Event>,
     pub(super) heartbeat: bool,
-    /// The record as a value of expressions, once one was evaluated: the record does not change while a command is decided.
+    /// The record as a value of expressions, once one was evaluated and until the record changes.
     pub(super) record: Option<Value>,
 }
 
@@ -34,6 +34,9 @@ impl<'d, 'c> Draft<'d, 'c> {
     }
 
     pub(super) fn emit(&mut self, kind: EventKind) {
+        if matches!(kind, EventKind::RecordUpdated { .. }) {
+            self.record = None;
+        }
         let event = Event { at: self.context.now, kind };
         evolve(&mut self.state, &event);
         self.events.push(event);

@@ -121,7 +121,12 @@ impl Draft<'_, '_> {
             return;
         }
         self.emit(EventKind::JobCompleted { job: job.id, attempt: job.attempt });
-        self.emit(EventKind::StepCompleted { step_run, outputs: Arc::new(output.clone()), settled: None });
+        self.emit(EventKind::StepCompleted {
+            step_run,
+            outputs: Arc::new(output.clone()),
+            settled: None,
+            reused: None,
+        });
         self.progress();
     }
 

@@ -181,7 +181,7 @@ impl Draft<'_, '_> {
     fn complete_approval(&mut self, step_run: StepRunId, settled: Option<Verdict>) {
         let outputs = self.state.step_run(step_run).map(|(_, run)| start::approval_outputs(run, settled));
         let outputs = Arc::new(outputs.unwrap_or_default());
-        self.emit(EventKind::StepCompleted { step_run, outputs, settled });
+        self.emit(EventKind::StepCompleted { step_run, outputs, settled, reused: None });
     }
 
     /// What the process says of a rejection. Answers whether the stage is over by it.
@@ -229,7 +229,7 @@ impl Draft<'_, '_> {
         }
     }
 
-    fn current_index(&self) -> Option<usize> {
+    pub(super) fn current_index(&self) -> Option<usize> {
         let (run, _) = self.current()?;
         self.context.process.stage_index(&run.name)
     }
@@ -258,6 +258,18 @@ impl Draft<'_, '_> {
             self.emit(EventKind::StepDiscontinued { step_run });
         }
         self.emit(EventKind::StageCompleted { stage_run });
+    }
+
+    /// Leaves the current stage before it has completed, and starts this one as another round; it may be the same.
+    pub(super) fn go_back_to(&mut self, index: usize) {
+        let Some((run, _)) = self.current() else { return };
+        let stage_run = run.id;
+        for step_run in steps_in_progress(run) {
+            self.stop_step(step_run, WorkItemStatus::Withdrawn);
+            self.emit(EventKind::StepDiscontinued { step_run });
+        }
+        self.emit(EventKind::StageDiscontinued { stage_run });
+        self.start_stage_in_round(index, self.state.round + 1);
     }
 
     /// Closes the current stage, if there is one, as canceled.

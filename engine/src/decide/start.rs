@@ -30,6 +30,9 @@ impl Draft<'_, '_> {
     }
 
     fn start_approval(&mut self, step_run: StepRunId, name: &str, step: &ApprovalStep) -> Result<(), Failure> {
+        if self.keep_decisions(step_run, name) {
+            return Ok(());
+        }
         let separation = separation(self.context.process, name);
         let asking = Asking { name, step, separation: &separation };
         let mut resolution = self.resolve(asking, &step.assign)?;
@@ -64,7 +67,8 @@ impl Draft<'_, '_> {
     fn reject_unasked(&mut self, step_run: StepRunId, failure: &Failure) {
         self.emit(EventKind::StepStarted { step_run });
         let outputs = serde_json::json!({ "decision": Verdict::Reject.as_str(), "comments": failure.message });
-        self.emit(EventKind::StepCompleted { step_run, outputs: Arc::new(outputs), settled: Some(Verdict::Reject) });
+        let settled = Some(Verdict::Reject);
+        self.emit(EventKind::StepCompleted { step_run, outputs: Arc::new(outputs), settled, reused: None });
         self.reject(step_run);
     }
 

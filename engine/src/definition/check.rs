@@ -23,6 +23,7 @@ mod expressions;
 mod flow;
 mod graph;
 mod process;
+mod record;
 mod routing;
 mod step;
 
@@ -31,6 +32,7 @@ pub use assign::{ASSIGN_RULES_MAX, MANAGER_LEVELS_MAX};
 pub use background::{ATTEMPTS_MAX, BACKOFF_MAX, INPUT_FIELDS_MAX, NON_RETRYABLE_MAX, SYNC_TIMEOUT_MS_MAX};
 pub use expressions::{scope, summary_scope};
 pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};
+pub use record::RECORD_PATHS_MAX;
 pub use routing::ROUTES_MAX;
 
 /// The version of the format that is read.

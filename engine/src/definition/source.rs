@@ -59,6 +59,8 @@ pub(super) struct Record {
     pub(super) record_type: Text,
     #[serde(default, deserialize_with = "given")]
     pub(super) schema: Option<Spanned<Json>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) on_change: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +143,10 @@ pub(super) struct Approval {
     pub(super) allow_submitter: bool,
     #[serde(default, deserialize_with = "given")]
     pub(super) screen: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) depends_on: Option<Spanned<Vec<Text>>>,
+    #[serde(default)]
+    pub(super) allow_reviewer_edit: bool,
 }
 
 /// Whom to ask: one of the first six.

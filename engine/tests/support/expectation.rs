@@ -88,6 +88,28 @@ fn check_one(
             equal(&format!("the item of `{assignee}` in `{step}`"), item.status.as_str(), status)?;
             said(rest, &item.reason)
         }
+        ["record", version, data] => {
+            equal("the record's data", &state.record.data.to_string(), &json(data)?.to_string())?;
+            equal("the record's version", &state.record.version.to_string(), version)
+        }
+        ["dismissed", steps @ ..] => {
+            let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
+            let told: Vec<_> = told.iter().flat_map(|event| dismissed(&event.kind)).collect();
+            let steps = steps.split(|word| *word == ",").map(|words| words.join(" ")).collect::<Vec<_>>();
+            let steps = if steps == ["nothing"] { Vec::new() } else { steps };
+            equal("what is dismissed", &told.join(", "), &steps.join(", "))
+        }
+        ["reused", step, reviewers @ ..] => {
+            let run = step_run(state, step)?;
+            let told = run.reused.as_ref().map(|reused| reused.reviewers.iter().map(|name| name.as_str()).collect());
+            let told: Vec<&str> = told.ok_or_else(|| format!("step `{step}` reuses nothing"))?;
+            let reviewers: Vec<&str> = reviewers.iter().copied().filter(|word| *word != ",").collect();
+            equal("the reviewers", &told.join(", "), &reviewers.join(", "))
+        }
+        ["ignored", reason] => {
+            equal("the change", state.ignored_change.as_ref().map_or("nothing", |ignored| &ignored.reason), reason)
+        }
+        ["summary", text] => equal("the summary", &state.summary, text),
         ["left", "out", step, who] => {
             let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
             let told: Vec<_> = told.iter().filter_map(|event| left_out(&event.kind, state, step)).flatten().collect();
@@ -126,6 +148,20 @@ fn left_out<'a>(kind: &'a EventKind, state: &Submission, step: &str) -> Option<&
             state.step_run(*step_run).filter(|(_, run)| run.name == step).map(|_| reasons.as_slice())
         }
         _ => None,
+    }
+}
+
+/// Each step whose decisions no longer count by this event, with who had decided: `manager by bob`.
+fn dismissed(kind: &EventKind) -> Vec<String> {
+    match kind {
+        EventKind::RecordUpdated { dismissed, .. } => dismissed
+            .iter()
+            .map(|of| {
+                let deciders: Vec<&str> = of.deciders.iter().map(|name| name.as_str()).collect();
+                format!("{} by {}", of.step, deciders.join(" and "))
+            })
+            .collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -226,6 +262,7 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
     let subject = match kind {
         E::StageStarted { stage, .. } => Some(stage.clone()),
         E::StageCompleted { stage_run }
+        | E::StageDiscontinued { stage_run }
         | E::StageFailed { stage_run, .. }
         | E::StageCanceled { stage_run }
         | E::StageRevived { stage_run, .. } => stage(stage_run),
@@ -249,8 +286,10 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::JobCanceled { job: id }
         | E::JobRevived { job: id, .. } => job(id),
         E::SubmissionEnded { status } => Some(status.to_string()),
+        E::RecordChangeIgnored { reason, .. } => Some(reason.clone()),
         E::Submitted { .. }
         | E::Commented { .. }
+        | E::RecordUpdated { .. }
         | E::RejectionDecided { .. }
         | E::Recalled { .. }
         | E::Canceled { .. }

@@ -6,7 +6,8 @@ use quorate_engine::{
     command::Command,
     decide::Decided,
     definition::{
-        ApprovalStep, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target, Whom,
+        ApprovalStep, OnChange, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target,
+        Whom,
     },
     directory::Directory,
     event::{Event, EventKind},
@@ -55,6 +56,10 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     a_fault_path_never_approves_by_silence,
     a_rejected_step_is_approved_only_where_the_process_says_so,
     nobody_being_found_never_approves,
+    a_decision_carries_the_digest_of_the_record_that_was_seen,
+    a_record_changes_only_by_an_update_and_only_where_the_process_takes_one,
+    no_decision_on_another_record_stands_where_a_change_dismisses_all,
+    what_is_reused_was_decided_by_people,
 ];
 
 pub(crate) fn the_same_command_decides_the_same(first: &Result<Decided, Refusal>, second: &Result<Decided, Refusal>) {
@@ -390,7 +395,7 @@ fn says_approved(process: &Process, stage: &str) -> bool {
 
 fn nobody_being_found_never_approves(moment: &Moment<'_>) {
     for step in moment.after.into_iter().flat_map(steps) {
-        let asked_nobody = step.work_items.is_empty() && step.settled.is_some();
+        let asked_nobody = step.work_items.is_empty() && step.settled.is_some() && step.reused.is_none();
         if asked_nobody {
             assert_eq!(step.settled, Some(Verdict::Reject));
             let definition = moment.process.stages.iter().flat_map(|stage| &stage.steps).find(|d| d.name == step.name);
@@ -398,6 +403,68 @@ fn nobody_being_found_never_approves(moment: &Moment<'_>) {
                 definition.map(|step| &step.kind),
                 Some(StepKind::Approval(approval)) if matches!(approval.on_no_approvers, OnNoApprovers::Reject)
             ));
+        }
+    }
+}
+
+fn a_decision_carries_the_digest_of_the_record_that_was_seen(moment: &Moment<'_>) {
+    let (Some(before), Ok(answer)) = (moment.before, moment.answer) else { return };
+    for event in &answer.events {
+        if let EventKind::WorkItemDecided { decision, .. } = &event.kind {
+            assert_eq!(decision.record_digest, before.record.digest);
+        }
+    }
+}
+
+fn a_record_changes_only_by_an_update_and_only_where_the_process_takes_one(moment: &Moment<'_>) {
+    let (Some(before), Some(after)) = (moment.before, moment.after) else { return };
+    assert_eq!(after.record.digest, quorate_engine::decide::record_digest(&after.record.data));
+    if before.record == after.record {
+        return;
+    }
+    assert!(matches!(moment.command, Command::UpdateRecord(_)));
+    assert_ne!(moment.process.record.on_change, OnChange::Deny);
+    assert_eq!(after.record.version, before.record.version + 1);
+    assert_ne!(after.record.digest, before.record.digest);
+}
+
+/// Of the stages up to the current one, that is: those after it are reached again, and ask again.
+fn no_decision_on_another_record_stands_where_a_change_dismisses_all(moment: &Moment<'_>) {
+    let (Command::UpdateRecord(_), Some(after)) = (moment.command, moment.after) else { return };
+    let updated = moment.before.is_some_and(|before| before.record != after.record);
+    if !updated || moment.process.record.on_change != OnChange::DismissAll {
+        return;
+    }
+    // Where the change made the stage go on or end, others are current by now.
+    let started = moment.answer.as_ref().ok().into_iter().flat_map(|answer| &answer.events);
+    let first = started.filter_map(|event| match &event.kind {
+        EventKind::StageStarted { stage, .. } => moment.process.stage_index(stage),
+        _ => None,
+    });
+    let back_to = first.clone().next();
+    let latest = after.latest_steps();
+    let stages = moment.process.stages.iter().enumerate();
+    for (_, stage) in stages.filter(|(index, _)| back_to.is_some_and(|back_to| *index <= back_to)) {
+        for run in stage.steps.iter().filter_map(|step| latest.get(step.name.as_str())) {
+            let mut decisions = run.work_items.iter().filter_map(|item| item.decision.as_ref());
+            assert!(
+                decisions.all(|decision| decision.record_digest == after.record.digest),
+                "a decision in `{}` stands on another record",
+                run.name
+            );
+        }
+    }
+}
+
+fn what_is_reused_was_decided_by_people(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    for run in steps(after) {
+        let Some(reused) = &run.reused else { continue };
+        assert!(run.work_items.is_empty(), "`{}` reuses decisions and asks", run.name);
+        assert!(!reused.reviewers.is_empty(), "`{}` reuses what nobody decided", run.name);
+        if reused.submission == after.id {
+            let (_, decided) = after.step_run(reused.step_run).expect("what is reused is there");
+            assert_eq!((&decided.name, decided.settled), (&run.name, run.settled));
         }
     }
 }

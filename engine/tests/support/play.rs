@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::SignedDuration;
 use quorate_engine::{
     Json,
-    command::{Actor, Command, Decide, Report, ReportOutcome, Submit},
+    command::{Actor, Command, Decide, Report, ReportOutcome, Reported, Submit, UpdateRecord},
     context::Flows,
     decide::{may_decide, record_digest},
     definition::{Process, StepKind, read_directory, read_flow},
@@ -87,6 +87,12 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
         ["submit", "by", who, "for", other, data] => submit(who, Some(other), data, "{}")?,
         ["submit", "by", who, "for", other, data, "choosing", choices] => submit(who, Some(other), data, choices)?,
         ["wake"] => Command::Wake,
+        [who, "updates", "the", "record", data] => update_record(who, data, None)?,
+        [who, "reports", data] => update_record(who, data, Some(None))?,
+        [who, "reports", data, "as", "version", version] => {
+            let version = version.parse().map_err(|_| format!("`{version}` is no version"))?;
+            update_record(who, data, Some(Some(version)))?
+        }
         [who, "recalls"] => Command::Recall { by: actor(who), comment: String::new() },
         [who, "cancels"] => Command::Cancel { by: actor(who), comment: String::new() },
         [who, "comments", comment] => Command::Comment { by: actor(who), comment: comment.to_owned() },
@@ -150,10 +156,20 @@ fn submit(who: &str, on_behalf_of: Option<&str>, data: &str, choices: &str) -> R
         record_type: String::new(),
         record_id: "1".to_owned(),
         data: Arc::new(json(data)?),
+        source_version: None,
         submitter: UserName::from(who),
         on_behalf_of: on_behalf_of.map(UserName::from),
         comment: String::new(),
         choices: serde_json::from_str(choices).map_err(|error| format!("`{choices}` are no choices: {error}"))?,
+    })))
+}
+
+fn update_record(who: &str, data: &str, reported: Option<Option<u64>>) -> Result<Command, String> {
+    Ok(Command::UpdateRecord(Box::new(UpdateRecord {
+        by: actor(who),
+        data: Arc::new(json(data)?),
+        comment: String::new(),
+        reported: reported.map(|source_version| Reported { source_version }),
     })))
 }
 

@@ -10,9 +10,9 @@ use proptest::{collection::vec, option, prelude::*};
 use quorate_engine::{
     context::Flows,
     definition::{
-        ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Execution, Flow, FlowType, OnNoApprovers, OnRejection,
-        Outcome, Process, Quorum, RecordType, RejectRule, Route, Stage, StageExit, Step, StepKind, StepStart, Target,
-        UserOrGroup, Whom,
+        ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Execution, Flow, FlowType, OnChange, OnNoApprovers,
+        OnRejection, Outcome, Process, Quorum, RecordPath, RecordType, RejectRule, Route, Stage, StageExit, Step,
+        StepKind, StepStart, Target, UserOrGroup, Whom,
     },
     directory::{Directory, Group, Queue, User},
     expression::{Expression, Type},
@@ -77,12 +77,19 @@ pub(crate) fn process(stages: RangeInclusive<usize>) -> impl Strategy<Value = Pr
             1 => Just(OnRejection::Continue),
             1 => (0..count).prop_map(OnRejection::Stage),
         ];
-        (stages, on_rejection, path("rejection"), path("recall"), path("cancel")).prop_map(
-            |(stages, on_rejection, rejection_path, recall_path, cancel_path)| Process {
+        let on_change = proptest::sample::select(vec![
+            OnChange::Deny,
+            OnChange::Keep,
+            OnChange::DismissAll,
+            OnChange::DismissAffected,
+            OnChange::DismissAffected,
+        ]);
+        (stages, on_rejection, path("rejection"), path("recall"), path("cancel"), on_change).prop_map(
+            |(stages, on_rejection, rejection_path, recall_path, cancel_path, on_change)| Process {
                 name: "process".to_owned(),
                 title: "Process".to_owned(),
                 summary: Some(expression("'amount ' + string(record.amount)")),
-                record: RecordType { name: "request".to_owned(), schema: None, expression_type: Type::Dyn },
+                record: RecordType { name: "request".to_owned(), schema: None, expression_type: Type::Dyn, on_change },
                 stages: mark_fault_paths(stages),
                 on_rejection,
                 rejection_path,
@@ -222,8 +229,12 @@ fn approval() -> impl Strategy<Value = StepKind> {
     ];
     let abstain = proptest::bool::weighted(0.5);
     let voting = (rule(), veto_by, abstain);
-    (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, allow_submitter).prop_map(
-        |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, allow_submitter)| {
+    let field = proptest::sample::select(vec!["amount", "note"]);
+    let depends_on = option::weighted(0.5, vec(field.prop_map(|name| RecordPath(vec![name.to_owned()])), 1..=1));
+    let of_record = (depends_on, proptest::bool::weighted(0.3));
+    (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, allow_submitter, of_record).prop_map(
+        |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, allow_submitter, of_record)| {
+            let (depends_on, allow_reviewer_edit) = of_record;
             let mut assign = assign;
             let weighs = matches!(decision.approve, Quorum::Weight(_));
             assign.iter_mut().filter(|_| !weighs).for_each(|rule| rule.weight = 1);
@@ -236,6 +247,8 @@ fn approval() -> impl Strategy<Value = StepKind> {
                 on_no_approvers,
                 distinct_from: distinct_from.into_iter().map(str::to_owned).collect(),
                 allow_submitter,
+                depends_on,
+                allow_reviewer_edit,
             })
         },
     )

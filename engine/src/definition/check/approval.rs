@@ -38,6 +38,10 @@ impl Checker<'_> {
         if let Some(screen) = &source.screen {
             self.flow_of_type(screen, &format!("{path}.screen"), FlowType::Screen, "a screen");
         }
+        let depends_on = match &source.depends_on {
+            None => Some(None),
+            Some(paths) => self.record_paths(paths, &format!("{path}.depends_on")).map(Some),
+        };
         Some(ApprovalStep {
             assign: assign?,
             decision,
@@ -50,6 +54,8 @@ impl Checker<'_> {
             on_no_approvers: on_no_approvers?,
             distinct_from: source.distinct_from.iter().map(|name| name.value.clone()).collect(),
             allow_submitter: source.allow_submitter,
+            depends_on: depends_on?,
+            allow_reviewer_edit: source.allow_reviewer_edit,
         })
     }
 

@@ -97,7 +97,7 @@ impl Checker<'_> {
 
     /// An object may hold fields that its schema does not declare, so that a misspelt one is no error; but it fails when
     /// it is evaluated.
-    fn warn_of_undeclared_fields(&mut self, expression: &Expression, source: &Text, path: &str) {
+    pub(super) fn warn_of_undeclared_fields(&mut self, expression: &Expression, source: &Text, path: &str) {
         let Type::Object { fields, open: true } = &self.record else { return };
         if fields.is_empty() {
             return;

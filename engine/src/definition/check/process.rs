@@ -105,7 +105,8 @@ impl Checker<'_> {
             self.record = Type::from_json_schema(&schema.value);
             Some(compiled)
         });
-        RecordType { name: name.value.clone(), schema, expression_type: self.record.clone() }
+        let on_change = self.on_change(record.on_change.as_ref());
+        RecordType { name: name.value.clone(), schema, expression_type: self.record.clone(), on_change }
     }
 
     /// Compiles a schema.

@@ -1,0 +1,265 @@
+//! A change of the record of a submission in progress: whether it is taken, and which decisions it leaves standing (DESIGN 2.5,
+//! and `docs/definitions.md`, "When the record changes").
+//!
+//! A decision that was dismissed is not undone: its step run stays as it was. The first stage that holds one starts again, as
+//! another round, in which those whose decisions were dismissed are asked anew, and steps that had completed on decisions that
+//! the change does not touch complete by those again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    Json,
+    command::{Reported, UpdateRecord},
+    definition::{ApprovalStep, OnChange, StepKind},
+    event::{Dismissed, EventKind},
+    id::StepRunId,
+    refusal::Refusal,
+    state::{Kept, Record, Reused, StepRun, Submission, Verdict},
+    status::{StepRunStatus, SubmissionStatus},
+};
+
+use super::{
+    EVENTS_MAX, ROUNDS_MAX, authorize::may_decide, check_comment, check_not_ended, check_not_ending, conditions,
+    draft::Draft, open_items, record_digest,
+};
+
+/// What a change comes to.
+#[derive(Default)]
+struct Effect {
+    dismissed: Vec<Dismissed>,
+    /// The stage that starts again, by its index.
+    back_to: Option<usize>,
+    /// What stands from here on, where that changes.
+    kept: Option<BTreeMap<String, StepRunId>>,
+}
+
+pub(super) fn update_record(draft: &mut Draft<'_, '_>, update: &UpdateRecord) -> Result<(), Refusal> {
+    check_comment("comment", &update.comment)?;
+    check_not_ended(&draft.state)?;
+    check_may_change(draft, update)?;
+    if draft.state.version >= EVENTS_MAX {
+        return Err(Refusal::HistoryFull { max: EVENTS_MAX });
+    }
+    let record = &draft.state.record;
+    let digest = record_digest(&update.data);
+    let source_version = update.reported.and_then(|reported| reported.source_version);
+    let is_old = source_version.zip(record.source_version).is_some_and(|(told, known)| told <= known);
+    if is_old || digest == record.digest {
+        return Ok(());
+    }
+    match effect(draft, &update.data) {
+        Ok(effect) => {
+            let record = Record {
+                version: record.version + 1,
+                digest,
+                data: Arc::clone(&update.data),
+                source_version: source_version.or(record.source_version),
+                ..record.clone()
+            };
+            take(draft, update, record, effect);
+            Ok(())
+        }
+        // It has happened where the record lives, whatever is made of it here: the history says that it was not taken.
+        Err(refusal) if update.reported.is_some() => {
+            if draft.state.ignored_change.as_ref().is_none_or(|ignored| ignored.digest != digest) {
+                draft.emit(EventKind::RecordChangeIgnored {
+                    by: update.by.name.clone(),
+                    digest,
+                    source_version,
+                    reason: refusal.reason().to_owned(),
+                    message: refusal.to_string(),
+                });
+            }
+            Ok(())
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Who may change the record: the submitter and whoever they act for, an administrator, and those whom a step in progress asks
+/// that allows it. A service, which is a caller that the directory does not know, may tell of what has happened to any record.
+fn check_may_change(draft: &Draft<'_, '_>, update: &UpdateRecord) -> Result<(), Refusal> {
+    let (state, name) = (&draft.state, &update.by.name);
+    let own = *name == state.submitter || Some(name) == state.on_behalf_of.as_ref();
+    let is_service = || !draft.context.directory.users.contains_key(name.as_str());
+    let tells = matches!(update.reported, Some(Reported { .. })) && is_service();
+    if own || update.by.administrator || tells || edits_as_reviewer(draft, update) {
+        return Ok(());
+    }
+    let needed = "the submitter, an administrator, or somebody who is asked by a step with `allow_reviewer_edit`";
+    Err(Refusal::NotPermitted { actor: name.clone(), needed })
+}
+
+fn edits_as_reviewer(draft: &Draft<'_, '_>, update: &UpdateRecord) -> bool {
+    let Some((run, steps)) = draft.current() else { return false };
+    let directory = draft.context.directory;
+    let name = &update.by.name;
+    let asks = |run: &StepRun| {
+        let open = open_items(run);
+        let mut items = run.work_items.iter().filter(|item| open.contains(&item.id));
+        items.any(|item| may_decide(&item.assignee, name, directory))
+    };
+    directory.is_active(name.as_str())
+        && steps.iter().any(|step| match &step.kind {
+            StepKind::Approval(approval) => approval.allow_reviewer_edit && run.step(&step.name).is_some_and(asks),
+            StepKind::Background(_) => false,
+        })
+}
+
+/// What follows from other data, or why it is not taken.
+fn effect(draft: &Draft<'_, '_>, data: &Json) -> Result<Effect, Refusal> {
+    let (state, process) = (&draft.state, draft.context.process);
+    check_not_ending(state)?;
+    if process.record.on_change == OnChange::Deny {
+        return Err(Refusal::RecordChangeDenied);
+    }
+    let violations = process.record.schema.as_ref().map(|schema| schema.violations(data)).unwrap_or_default();
+    if !violations.is_empty() {
+        return Err(Refusal::RecordInvalid { violations });
+    }
+    let effect = match process.record.on_change {
+        OnChange::Deny | OnChange::Keep => Effect::default(),
+        OnChange::DismissAll => dismiss(draft, |_| true),
+        OnChange::DismissAffected => dismiss(draft, |step| is_affected(step, &state.record.data, data)),
+    };
+    if effect.back_to.is_some() {
+        // Whoever mends an error, or a submission that is held, must not find that it has gone elsewhere meanwhile.
+        match state.status {
+            SubmissionStatus::InProgress => {}
+            status => {
+                let needed = "IN_PROGRESS, since decisions are dismissed by this change";
+                return Err(Refusal::SubmissionStatusUnfit { status, needed });
+            }
+        }
+        if state.round >= ROUNDS_MAX {
+            return Err(Refusal::RoundsExceeded { max: ROUNDS_MAX });
+        }
+    }
+    Ok(effect)
+}
+
+/// Whether what a step depends on differs.
+fn is_affected(step: &ApprovalStep, before: &Json, after: &Json) -> bool {
+    let differs =
+        |paths: &Vec<crate::definition::RecordPath>| paths.iter().any(|path| path.value(before) != path.value(after));
+    step.depends_on.as_ref().is_none_or(differs)
+}
+
+/// The decisions that no longer count, given which steps are affected. Looked at are the stages up to the current one, in written
+/// order: what comes after it is reached again, and asks again, by itself; but for what was to stand there.
+fn dismiss(draft: &Draft<'_, '_>, is_affected: impl Fn(&ApprovalStep) -> bool) -> Effect {
+    let (state, process) = (&draft.state, draft.context.process);
+    let current = draft.current_index();
+    let latest = state.latest_steps();
+    let mut effect = Effect::default();
+    let mut standing: Vec<(usize, &StepRun)> = Vec::new();
+    let mut still_kept: BTreeMap<String, StepRunId> = BTreeMap::new();
+    for (index, stage) in process.stages.iter().enumerate() {
+        for step in &stage.steps {
+            let StepKind::Approval(approval) = &step.kind else { continue };
+            let kept = kept_run(state, &step.name);
+            let visited = latest.get(step.name.as_str()).copied().filter(|_| Some(index) <= current);
+            let decided = visited.filter(|run| run.deciders().next().is_some());
+            let Some(run) = decided.or(kept) else { continue };
+            if !is_affected(approval) {
+                if kept.is_some_and(|kept| kept.id == run.id) {
+                    still_kept.insert(step.name.clone(), run.id);
+                }
+                standing.push((index, run));
+                continue;
+            }
+            effect.dismissed.push(dismissed(run));
+            // What stands for a stage that is still to come is asked there; nothing has to be gone back to.
+            if decided.is_some() {
+                effect.back_to = Some(effect.back_to.map_or(index, |other| other.min(index)));
+            }
+        }
+    }
+    let Some(back_to) = effect.back_to else {
+        let before = state.kept.as_ref().filter(|kept| kept.round == state.round).map(|kept| &kept.steps);
+        if before.is_some_and(|before| *before != still_kept) && !effect.dismissed.is_empty() {
+            effect.kept = Some(still_kept);
+        }
+        return effect;
+    };
+    let mut kept = BTreeMap::new();
+    for (index, run) in standing {
+        match run.status {
+            _ if index < back_to => {}
+            StepRunStatus::Completed => {
+                kept.insert(run.name.clone(), run.id);
+            }
+            // Its stage starts again, and it had not come to an end on what was decided.
+            StepRunStatus::InProgress
+            | StepRunStatus::Discontinued
+            | StepRunStatus::Canceled
+            | StepRunStatus::Error
+            | StepRunStatus::NotStarted => effect.dismissed.push(dismissed(run)),
+        }
+    }
+    effect.kept = Some(kept);
+    effect
+}
+
+fn dismissed(run: &StepRun) -> Dismissed {
+    Dismissed { step_run: run.id, step: run.name.clone(), deciders: run.deciders().cloned().collect() }
+}
+
+/// The step run whose decisions stand for this step in the round under way.
+fn kept_run<'s>(state: &'s Submission, step: &str) -> Option<&'s StepRun> {
+    let kept = state.kept.as_ref().filter(|kept| kept.round == state.round)?;
+    state.step_run(*kept.steps.get(step)?).map(|(_, run)| run)
+}
+
+fn take(draft: &mut Draft<'_, '_>, update: &UpdateRecord, record: Record, effect: Effect) {
+    let Effect { dismissed, back_to, kept } = effect;
+    let round = draft.state.round + u32::from(back_to.is_some());
+    let summary = conditions::summary_with(draft.context.process, &draft.state, &record, draft.context.now);
+    draft.emit(EventKind::RecordUpdated {
+        record,
+        by: update.by.name.clone(),
+        comment: update.comment.clone(),
+        summary,
+        dismissed,
+        kept: kept.map(|steps| Kept { round, steps }),
+    });
+    if let Some(index) = back_to {
+        draft.go_back_to(index);
+    }
+    draft.progress();
+}
+
+impl Draft<'_, '_> {
+    /// Completes a step by earlier decisions that a change of the record has left standing. Answers whether there were any.
+    pub(super) fn keep_decisions(&mut self, step_run: StepRunId, name: &str) -> bool {
+        let Some(run) = kept_run(&self.state, name) else { return false };
+        let submission = self.state.id;
+        let reused = run.reused.clone().unwrap_or_else(|| Reused {
+            submission,
+            step_run: run.id,
+            reviewers: run.deciders().cloned().collect(),
+        });
+        let (settled, outputs) = (run.settled, run.outputs.clone().unwrap_or_default());
+        self.complete_by(step_run, reused, &outputs, settled);
+        true
+    }
+
+    /// Completes a step by decisions that were made before.
+    pub(super) fn complete_by(
+        &mut self,
+        step_run: StepRunId,
+        reused: Reused,
+        outputs: &Json,
+        settled: Option<Verdict>,
+    ) {
+        let mut outputs = outputs.clone();
+        if let Some(fields) = outputs.as_object_mut() {
+            fields.insert("reused_from".to_owned(), reused.submission.to_string().into());
+        }
+        self.emit(EventKind::StepStarted { step_run });
+        self.emit(EventKind::StepCompleted { step_run, outputs: Arc::new(outputs), settled, reused: Some(reused) });
+        if settled == Some(Verdict::Reject) {
+            self.reject(step_run);
+        }
+    }
+}
