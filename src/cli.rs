@@ -11,6 +11,7 @@ mod failure;
 mod inbox;
 mod operate;
 mod output;
+mod record;
 mod server;
 mod show;
 mod submit;
@@ -122,6 +123,8 @@ pub(crate) enum Command {
     Cancel(operate::EndArgs),
     /// Add a comment to a submission
     Comment(operate::CommentArgs),
+    /// Give the record of a submission in progress other data, where its process takes that
+    UpdateRecord(record::UpdateRecordArgs),
     /// Start a new attempt of a step that met an error
     Retry(operate::RetryArgs),
     /// Complete a step that met an error, with outputs that you state
@@ -216,6 +219,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Recall(args) => operate::recall(args, session).await,
         Command::Cancel(args) => operate::cancel(args, session).await,
         Command::Comment(args) => operate::comment(args, session).await,
+        Command::UpdateRecord(args) => record::update_record(args, session).await,
         Command::Retry(args) => operate::retry(args, session).await,
         Command::Skip(args) => operate::skip(args, session).await,
         Command::Activate(command) => operate::activate(command, session).await,

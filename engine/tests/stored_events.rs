@@ -50,6 +50,14 @@ fn events_of_the_first_version_are_written_as_they_were() {
 }
 
 #[test]
+fn a_step_of_the_first_version_reuses_nothing_and_its_record_was_not_counted() {
+    let [(submitted, record), .., (completed, body)] = of_the_first_version();
+    let EventKind::StepCompleted { reused, .. } = read(completed, &body) else { panic!("it is another event") };
+    let EventKind::Submitted { record, .. } = read(submitted, &record) else { panic!("it is another event") };
+    assert_eq!((reused, record.source_version), (None, None));
+}
+
+#[test]
 fn a_work_item_of_the_first_version_weighs_one_and_is_no_veto() {
     let [_, (kind, body), ..] = of_the_first_version();
     let EventKind::WorkItemAssigned { weight, veto, .. } = read(kind, &body) else { panic!("it is another event") };

@@ -27,6 +27,7 @@ pub(super) fn submission(state: &Submission) -> v1::Submission {
             data: Some(value::from_json(&state.record.data)),
             version: state.record.version,
             digest: state.record.digest.clone(),
+            source_version: state.record.source_version.unwrap_or_default(),
         }),
         submitter: state.submitter.to_string(),
         on_behalf_of: state.on_behalf_of.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -39,10 +40,16 @@ pub(super) fn submission(state: &Submission) -> v1::Submission {
         submitted_at: Some(timestamp(state.submitted_at)),
         ended_at: state.ended_at.map(timestamp),
         version: state.version,
+        ignored_change: state.ignored_change.as_ref().map(|ignored| v1::IgnoredChange {
+            digest: ignored.digest.clone(),
+            reason: ignored.reason.clone(),
+            message: ignored.message.clone(),
+            at: Some(timestamp(ignored.at)),
+        }),
     }
 }
 
-/// A submission as a list shows it: without its stages and its record's data.
+/// A submission as a list shows it: without its stages, its record's data, and what else its row does not hold.
 pub(super) fn submission_entry(row: SubmissionRow) -> v1::Submission {
     v1::Submission {
         id: row.id.to_string(),
@@ -55,6 +62,7 @@ pub(super) fn submission_entry(row: SubmissionRow) -> v1::Submission {
             data: None,
             version: row.record_version,
             digest: row.record_digest,
+            source_version: 0,
         }),
         submitter: row.submitter.0,
         on_behalf_of: row.on_behalf_of.map(|name| name.0).unwrap_or_default(),
@@ -69,6 +77,7 @@ pub(super) fn submission_entry(row: SubmissionRow) -> v1::Submission {
         submitted_at: Some(timestamp(row.submitted_at)),
         ended_at: row.ended_at.map(timestamp),
         version: row.version,
+        ignored_change: None,
     }
 }
 
@@ -101,6 +110,11 @@ fn step_run(state: &Submission, stage: &StageRun, run: &StepRun) -> v1::StepRun 
         flow_version: job.map_or(0, |job| job.spec.flow.version),
         job: job.map(|job| job.id.to_string()).unwrap_or_default(),
         attempt: job.map_or(0, |job| job.attempt),
+        reused: run.reused.as_ref().map(|reused| v1::ReusedDecisions {
+            submission: reused.submission.to_string(),
+            step_run: reused.step_run.to_string(),
+            reviewers: reused.reviewers.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 

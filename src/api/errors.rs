@@ -42,10 +42,12 @@ pub const REASONS: &[&str] = &[
     "OVERLOADED",
     "PROCESS_NOT_ACTIVE",
     "RECORD_CHANGED",
+    "RECORD_CHANGE_DENIED",
     "RECORD_INVALID",
     "RECORD_TYPE_UNFIT",
     "REQUEST_ID_REUSED",
     "ROLE_MISSING",
+    "ROUNDS_EXCEEDED",
     "SEPARATION_OF_DUTIES",
     "STEP_NOT_IN_ERROR",
     "STOPPING",
@@ -187,6 +189,8 @@ fn refused(refusal: &Refusal) -> Status {
             with_fields(reason, &message, [("verdict".to_owned(), message.clone())])
         }
         Refusal::RecordChanged { digest } => status(Code::Aborted, reason, &message, [text("record_digest", digest)]),
+        Refusal::RecordChangeDenied => precondition(reason, &message, "record", []),
+        Refusal::RoundsExceeded { .. } => precondition(reason, &message, "submission", []),
         Refusal::RecordInvalid { violations } => {
             let fields = violations.iter().map(|violation| {
                 let dot = if violation.path.is_empty() { "" } else { "." };

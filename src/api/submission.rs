@@ -6,7 +6,7 @@ use futures::Stream;
 use jiff::Timestamp;
 use quorate_engine::{
     Json,
-    command::Command,
+    command::{Command, UpdateRecord},
     decision_rule::ASKED_MAX,
     event::Event,
     evolve,
@@ -201,6 +201,24 @@ impl SubmissionService for Api {
         let submission = Some(self.command(&principal, &message.id, command, key).await?);
         Ok(Response::new(v1::SubmissionServiceSkipStepResponse { submission }))
     }
+
+    async fn update_record(
+        &self,
+        request: Request<v1::SubmissionServiceUpdateRecordRequest>,
+    ) -> Result<Response<v1::SubmissionServiceUpdateRecordResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Submitter, Role::Reviewer]).await?;
+        let data = message.data.as_ref().ok_or_else(|| errors::invalid_field("data", "is missing"))?;
+        let update = UpdateRecord {
+            by: principal.actor(),
+            data: Arc::new(record_data("data", data)?),
+            comment: comment(&message.comment)?,
+            reported: None,
+        };
+        let key = request_key(&principal, &message.request_id, "UpdateRecord", &message)?;
+        let command = Command::UpdateRecord(Box::new(update));
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceUpdateRecordResponse { submission }))
+    }
 }
 
 impl Api {
@@ -335,13 +353,7 @@ fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest
     check_text("record.id", &record.id, NAME_BYTES_MAX)?;
     check_text("record.type", &record.r#type, NAME_BYTES_MAX)?;
     check_text("comment", &message.comment, usize::MAX)?;
-    let data = record.data.unwrap_or_default();
-    let data = value::to_json(&data, "record.data").map_err(|error| errors::bad_data(&error))?;
-    let bytes = data.to_string().len();
-    if bytes > RECORD_BYTES_MAX {
-        let description = format!("is {bytes} bytes as JSON: at most {RECORD_BYTES_MAX} are allowed");
-        return Err(errors::invalid_field("record.data", description));
-    }
+    let data = record_data("record.data", &record.data.unwrap_or_default())?;
     let on_behalf_of = match message.on_behalf_of.as_str() {
         "" => None,
         name => {
@@ -359,7 +371,19 @@ fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest
         on_behalf_of,
         comment: message.comment,
         choices: choices(message.choices)?,
+        source_version: None,
     })
+}
+
+/// A record's data, within its bound.
+pub(super) fn record_data(field: &str, data: &prost_types::Struct) -> Result<Json, Status> {
+    let data = value::to_json(data, field).map_err(|error| errors::bad_data(&error))?;
+    let bytes = data.to_string().len();
+    if bytes > RECORD_BYTES_MAX {
+        let description = format!("is {bytes} bytes as JSON: at most {RECORD_BYTES_MAX} are allowed");
+        return Err(errors::invalid_field(field, description));
+    }
+    Ok(data)
 }
 
 /// Whom the submitter chooses; whether they can is the rules' business.

@@ -349,6 +349,21 @@ impl submission_service_server::SubmissionService for Fake {
         Ok(Response::new(v1::SubmissionServiceRecallResponse { submission }))
     }
 
+    async fn update_record(
+        &self,
+        request: Request<v1::SubmissionServiceUpdateRecordRequest>,
+    ) -> Result<Response<v1::SubmissionServiceUpdateRecordResponse>, Status> {
+        let request = request.into_inner();
+        self.find(&request.id)?;
+        let submission = self.change(&request.id, |submission| {
+            let record = submission.record.get_or_insert_default();
+            record.data = request.data;
+            record.version += 1;
+            submission.comment = request.comment;
+        });
+        Ok(Response::new(v1::SubmissionServiceUpdateRecordResponse { submission: Some(submission) }))
+    }
+
     async fn list_events(
         &self,
         _: Request<v1::SubmissionServiceListEventsRequest>,

@@ -146,7 +146,10 @@ pub(crate) async fn skip(args: SkipArgs, session: &mut Session<'_, '_>) -> Resul
     print_submission(answer.submission, session)
 }
 
-fn print_submission(submission: Option<v1::Submission>, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+pub(crate) fn print_submission(
+    submission: Option<v1::Submission>,
+    session: &mut Session<'_, '_>,
+) -> Result<(), Failure> {
     session.print(&answered(submission)?, |submission, out| {
         writeln!(out, "submission {}: {}", submission.id, status_name(submission.status()))
     })

@@ -311,6 +311,7 @@ fn print_submission(submission: &Submission, out: &mut dyn Write) -> io::Result<
         ("record", record.map(|it| format!("{}/{} version {}", it.r#type, it.id, it.version)).unwrap_or_default()),
         ("digest", record.map(|it| it.digest.clone()).unwrap_or_default()),
         ("data", data.map(|data| to_object(data).to_string()).unwrap_or_default()),
+        ("not taken", submission.ignored_change.as_ref().map(not_taken).unwrap_or_default()),
         ("submitter", submission.submitter.clone()),
         ("on behalf of", submission.on_behalf_of.clone()),
         ("comment", submission.comment.clone()),
@@ -327,7 +328,11 @@ fn print_submission(submission: &Submission, out: &mut dyn Write) -> io::Result<
         for step in &stage.steps {
             let status = enum_name(step.status().as_str_name(), "STEP_RUN_STATUS_");
             let flow = format!("flow {} version {}, attempt {}", step.flow, step.flow_version, step.attempt);
-            let flow = if step.flow.is_empty() { String::new() } else { flow };
+            let flow = match &step.reused {
+                Some(reused) => reused_by(reused, &submission.id),
+                None if step.flow.is_empty() => String::new(),
+                None => flow,
+            };
             let note = step.failure.as_ref().map_or(flow, failed);
             let step_name = in_round(&step.name, step.round);
             let (started, ended) = (time(step.started_at.as_ref()), time(step.ended_at.as_ref()));
@@ -345,6 +350,17 @@ fn print_submission(submission: &Submission, out: &mut dyn Write) -> io::Result<
         print_items(&items, out)?;
     }
     Ok(())
+}
+
+/// What the record's own system holds by now.
+fn not_taken(ignored: &v1::IgnoredChange) -> String {
+    format!("a change of {}: {}: {}", time(ignored.at.as_ref()), ignored.reason, ignored.message)
+}
+
+/// Whose earlier decisions a step completed by.
+fn reused_by(reused: &v1::ReusedDecisions, submission: &str) -> String {
+    let from = if reused.submission == submission { "before".to_owned() } else { format!("in {}", reused.submission) };
+    format!("decided {from} by {}", reused.reviewers.join(", "))
 }
 
 fn print_item(item: &WorkItem, out: &mut dyn Write) -> io::Result<()> {

@@ -212,6 +212,19 @@ async fn a_reviewer_sees_the_inbox_and_decides() {
 }
 
 #[tokio::test]
+async fn a_record_is_given_other_data() {
+    let (fake, server) = Fake::start().await;
+    submit(&server).await;
+    let data = ["update-record", "s1", "--data", r#"{"amount": 70}"#, "--comment", "a better offer"];
+    let updated = run_as("ann", &server, &data).await;
+    assert_eq!((updated.code, updated.out.as_str()), (0, "submission s1: IN_PROGRESS\n"), "{updated:?}");
+    let record = fake.only().record.unwrap();
+    assert_eq!((record.version, fake.only().comment.as_str()), (2, "a better offer"));
+    let unknown = run_as("ann", &server, &["update-record", "s9", "--data", "{}"]).await;
+    assert_eq!(unknown.code, 4, "{unknown:?}");
+}
+
+#[tokio::test]
 async fn several_items_are_decided_each_for_itself() {
     let (_, server) = Fake::start().await;
     for _ in 0..3 {

@@ -64,6 +64,8 @@ pub struct SubmitAsk {
     pub comment: String,
     /// Whom they choose to be asked, by the step's name.
     pub choices: BTreeMap<String, Vec<String>>,
+    /// The number that the record's own system gives to this state of it.
+    pub source_version: Option<u64>,
 }
 
 type Key = (Tenant, SubmissionId);
@@ -403,6 +405,7 @@ fn submit_command(tenant: Tenant, id: SubmissionId, ask: &SubmitAsk, snapshot: &
         on_behalf_of: ask.on_behalf_of.clone(),
         comment: ask.comment.clone(),
         choices: ask.choices.clone(),
+        source_version: ask.source_version,
     })))
 }
 

@@ -20,6 +20,7 @@ mod example;
 mod faults;
 mod jobs;
 mod kills;
+mod records;
 mod refusals;
 mod replicas;
 mod requests;

@@ -68,6 +68,7 @@ impl Run {
             version: 1,
             digest: "d1".to_owned(),
             data: Arc::new(json!({})),
+            source_version: None,
         };
         let state = Submission {
             tenant: tenant(),
@@ -88,6 +89,8 @@ impl Run {
             failure: None,
             submitted_at: at,
             ended_at: None,
+            kept: None,
+            ignored_change: None,
         };
         Self { state, head: FIRST_PREVIOUS, stored: None }
     }
@@ -215,6 +218,7 @@ fn step(name: &str, status: StepRunStatus) -> StepRun {
         ended_at: None,
         outputs: None,
         settled: None,
+        reused: None,
         job: None,
         work_items: Vec::new(),
     }
