@@ -4,13 +4,14 @@ mod assignees;
 mod authorize;
 mod choices;
 mod conditions;
+mod delegates;
 mod draft;
 mod job;
 mod progress;
 mod record;
 mod start;
 
-pub use authorize::{authorize_decision, may_decide};
+pub use authorize::{Deciding, Right, authorize_decision, may_decide};
 
 use std::sync::Arc;
 
@@ -139,7 +140,9 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
 fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Refusal> {
     check_comment("comment", &decide.comment)?;
     let (_, step, item) = draft.state.work_item(decide.work_item).ok_or(Refusal::WorkItemNotFound)?;
-    authorize_decision(&draft.state, draft.context.process, step, item, &decide.actor, draft.context.directory)?;
+    let Context { process, directory, now, .. } = *draft.context;
+    let right =
+        authorize_decision(&Deciding { state: &draft.state, process, step, item, directory, now }, &decide.actor)?;
     check_open(item)?;
     check_in_progress(&draft.state)?;
     if decide.verdict == Verdict::Abstain && !may_abstain(draft.context.process, &step.name) {
@@ -151,9 +154,15 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
     if decide.verdict == Verdict::Reject && decide.comment.trim().is_empty() {
         return Err(Refusal::CommentMissing);
     }
+    let (delegation, on_behalf_of) = match right {
+        Right::Own | Right::Membership => (None, None),
+        Right::Delegation { name, person } => (Some(name), Some(person)),
+    };
     let decision = Decision {
         verdict: decide.verdict,
         actor: decide.actor.clone(),
+        on_behalf_of,
+        delegation,
         comment: decide.comment.clone(),
         channel: decide.channel.clone(),
         record_digest: decide.record_digest.clone(),
@@ -231,10 +240,14 @@ fn add_comment(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> Result<(
     Ok(())
 }
 
-/// Whether any work item of the submission asks, or asked, this person.
+/// Whether any work item of the submission asks, or asked, this person or somebody for whom they act.
 fn asks(state: &Submission, name: &UserName, context: &Context<'_>) -> bool {
-    let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
-    steps.flat_map(|step| &step.work_items).any(|item| may_decide(&item.assignee, name, context.directory))
+    let Context { process, directory, now, .. } = *context;
+    let mut items = state.stage_runs.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.work_items);
+    items.any(|item| {
+        may_decide(&item.assignee, name, directory)
+            || delegates::acts_for(state, process, directory, now, (&item.assignee, name))
+    })
 }
 
 fn retry_step(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<(), Refusal> {

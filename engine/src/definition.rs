@@ -6,7 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Json, directory,
+    Json,
+    delegation::NewDelegation,
+    directory,
     expression::{Expression, Type},
     state::RetryPolicy,
 };
@@ -414,6 +416,8 @@ pub struct DirectoryDocument {
     pub groups: Vec<directory::Group>,
     /// In written order.
     pub queues: Vec<directory::Queue>,
+    /// In written order.
+    pub delegations: Vec<NewDelegation>,
 }
 
 /// A compiled JSON Schema.

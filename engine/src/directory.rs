@@ -1,10 +1,18 @@
-//! People: who is in which group and queue, and who is whose manager.
+//! People: who is in which group and queue, who is whose manager, and who acts for whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{
+    Timestamp,
+    tz::{TimeZone, TimeZoneDatabase},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::id::UserName;
+use crate::{
+    definition::DirectoryDocument,
+    delegation::{DELEGATIONS_OF_USER_MAX, Delegation, check_delegation},
+    id::UserName,
+};
 
 /// How many managers up a chain is followed before it is taken for a loop.
 pub const MANAGER_LEVELS_MAX: u32 = 100;
@@ -18,6 +26,8 @@ pub struct Directory {
     pub groups: BTreeMap<String, Group>,
     /// Queues by name.
     pub queues: BTreeMap<String, Queue>,
+    /// Delegations by name.
+    pub delegations: BTreeMap<String, Delegation>,
 }
 
 /// A person.
@@ -35,6 +45,9 @@ pub struct User {
     /// Where mail goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// Where they live: the name of a time zone in the IANA database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 /// People who are asked together. Groups nest.
@@ -96,9 +109,57 @@ pub enum DirectoryError {
         /// What was given.
         name: String,
     },
+    /// A time zone that is not one.
+    #[error("user `{user}`: time_zone: {why}")]
+    TimeZone {
+        /// Whose.
+        user: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A delegation that cannot be.
+    #[error("delegation `{name}`: {field}: {why}")]
+    Delegation {
+        /// Which; empty for one that has no name yet.
+        name: String,
+        /// What of it.
+        field: &'static str,
+        /// What is wrong with that.
+        why: String,
+    },
 }
 
 impl Directory {
+    /// The directory with the entries of a document put.
+    pub fn with_document(mut self, document: DirectoryDocument) -> Result<Self, DirectoryError> {
+        let DirectoryDocument { users, groups, queues, delegations } = document;
+        self.users.extend(users.into_iter().map(|user| (user.name.clone(), user)));
+        self.groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
+        self.queues.extend(queues.into_iter().map(|queue| (queue.name.clone(), queue)));
+        let mut put = BTreeSet::new();
+        for delegation in delegations {
+            let delegation = delegation.resolve(&self)?;
+            if !put.insert(delegation.name.clone()) {
+                let why = "there is another of this name: give each a name of its own".to_owned();
+                return Err(DirectoryError::Delegation { name: delegation.name, field: "name", why });
+            }
+            self.delegations.insert(delegation.name.clone(), delegation);
+        }
+        Ok(self)
+    }
+
+    /// The delegations in force by which this person may act for somebody, by their names.
+    pub fn delegations_to<'a>(&'a self, person: &'a str, now: Timestamp) -> impl Iterator<Item = &'a Delegation> {
+        self.delegations
+            .values()
+            .filter(move |delegation| delegation.is_in_force(now) && delegation.delegates().any(|name| name == person))
+    }
+
+    /// The delegations in force that this person has given, by their names.
+    pub fn delegations_from<'a>(&'a self, person: &'a str, now: Timestamp) -> impl Iterator<Item = &'a Delegation> {
+        self.delegations.values().filter(move |delegation| delegation.from == person && delegation.is_in_force(now))
+    }
+
     /// Whether this is a user who is active.
     pub fn is_active(&self, user: &str) -> bool {
         self.users.get(user).is_some_and(|user| user.active)
@@ -172,6 +233,11 @@ impl Directory {
         for name in names {
             check_name(name)?;
         }
+        for user in self.users.values() {
+            if let Some(zone) = &user.time_zone {
+                time_zone(zone).map_err(|why| DirectoryError::TimeZone { user: user.name.clone(), why })?;
+            }
+        }
         for group in self.groups.values() {
             self.check_names(&format!("group `{}`", group.name), &group.members, &group.groups)?;
         }
@@ -191,6 +257,28 @@ impl Directory {
         }
         for group in self.groups.keys() {
             self.check_cycle(group)?;
+        }
+        self.check_delegations()
+    }
+
+    fn check_delegations(&self) -> Result<(), DirectoryError> {
+        let mut given: BTreeMap<&str, usize> = BTreeMap::new();
+        for delegation in self.delegations.values() {
+            check_delegation(delegation)?;
+            let mut people = std::iter::once(delegation.from.as_str()).chain(delegation.delegates());
+            if let Some(name) = people.find(|name| !self.users.contains_key(*name)) {
+                let holder = format!("delegation `{}`", delegation.name);
+                return Err(DirectoryError::Unknown { holder, kind: "user", name: name.to_owned() });
+            }
+            let given = given.entry(&delegation.from).or_default();
+            *given += 1;
+            if *given > DELEGATIONS_OF_USER_MAX {
+                let why = format!(
+                    "`{}` has given more than {DELEGATIONS_OF_USER_MAX}: delete those that have ended",
+                    delegation.from
+                );
+                return Err(DirectoryError::Delegation { name: delegation.name.clone(), field: "from", why });
+            }
         }
         Ok(())
     }
@@ -240,6 +328,14 @@ impl Directory {
         }
         members
     }
+}
+
+/// The time zone of this name in the IANA database, as this version of Quorate carries it: not as a machine may have it.
+pub fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZoneDatabase::bundled().get(name).map_err(|_| {
+        let name: String = name.chars().take(64).collect();
+        format!("`{name}` is no time zone of the IANA database, such as Europe/Berlin")
+    })
 }
 
 /// Checks that a text can name a user, a group or a queue.

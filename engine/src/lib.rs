@@ -11,6 +11,7 @@ pub mod context;
 pub mod decide;
 pub mod decision_rule;
 pub mod definition;
+pub mod delegation;
 pub mod directory;
 pub mod event;
 pub mod evolve;

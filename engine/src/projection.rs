@@ -176,6 +176,10 @@ pub struct DecisionRow {
     pub verdict: Verdict,
     /// Who decided.
     pub actor: UserName,
+    /// For whom, where it was for somebody else.
+    pub on_behalf_of: Option<UserName>,
+    /// The name of the delegation that let them.
+    pub delegation: Option<String>,
     /// What they said.
     pub comment: String,
     /// The way it came.
@@ -368,6 +372,8 @@ fn decision_row(step: &StepRun, item: &WorkItem) -> Option<DecisionRow> {
         step_run: step.id,
         verdict: decision.verdict,
         actor: decision.actor.clone(),
+        on_behalf_of: decision.on_behalf_of.clone(),
+        delegation: decision.delegation.clone(),
         comment: decision.comment.clone(),
         channel: decision.channel.clone(),
         record_digest: decision.record_digest.clone(),

@@ -71,6 +71,18 @@ pub enum Refusal {
         /// Whom it asks, as `group:finance`.
         assignee: String,
     },
+    /// The caller is named by a delegation in force, and it does not let them decide this.
+    #[error("`{actor}` may not decide this work item for `{person}` by delegation `{delegation}`: {why}")]
+    DelegationUnfit {
+        /// Who tried.
+        actor: UserName,
+        /// For whom.
+        person: UserName,
+        /// The delegation's name.
+        delegation: String,
+        /// What stands against it.
+        why: String,
+    },
     /// The caller may not decide because of what else they did.
     #[error("`{actor}` may not decide this work item: {why}")]
     SeparationOfDuties {
@@ -181,6 +193,7 @@ impl Refusal {
             Self::AlreadyDecided { .. } => "ALREADY_DECIDED",
             Self::WorkItemClosed { .. } => "WORK_ITEM_CLOSED",
             Self::NotAssignee { .. } => "NOT_ASSIGNEE",
+            Self::DelegationUnfit { .. } => "DELEGATION_UNFIT",
             Self::SeparationOfDuties { .. } => "SEPARATION_OF_DUTIES",
             Self::NotActive { .. } => "NOT_ACTIVE",
             Self::NotPermitted { .. } => "NOT_PERMITTED",

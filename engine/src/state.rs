@@ -356,12 +356,30 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Who decided.
     pub actor: UserName,
+    /// For whom, where it was for somebody else: the assignee, or a member of the group or queue that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<UserName>,
+    /// The name of the delegation that let them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<String>,
     /// What they said.
     pub comment: String,
     /// The way it came: `API`, `CLI`, …
     pub channel: String,
     /// The digest of the record that the reviewer saw.
     pub record_digest: String,
+}
+
+impl Decision {
+    /// Who decided, and for whom. Both have had their say by it.
+    pub fn deciders(&self) -> impl Iterator<Item = &UserName> {
+        std::iter::once(&self.actor).chain(&self.on_behalf_of)
+    }
+
+    /// Whether it is this person's vote: they cast it, or it was cast for them.
+    pub fn is_of(&self, person: &str) -> bool {
+        self.deciders().any(|decider| decider.as_str() == person)
+    }
 }
 
 /// One background step run, to be carried out by a worker.
@@ -515,9 +533,9 @@ impl Job {
 }
 
 impl StepRun {
-    /// Who has decided in it, or in the one whose decisions it completed by.
+    /// Who has decided in it, or in the one whose decisions it completed by: also those for whom somebody decided.
     pub fn deciders(&self) -> impl Iterator<Item = &UserName> {
-        let own = self.work_items.iter().filter_map(|item| item.decision.as_ref()).map(|decision| &decision.actor);
+        let own = self.work_items.iter().filter_map(|item| item.decision.as_ref()).flat_map(Decision::deciders);
         own.chain(self.reused.iter().flat_map(|reused| &reused.reviewers))
     }
 }

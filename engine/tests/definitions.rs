@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use quorate_engine::{
     definition::{
-        AssignRule, Complaint, DEFINITION_BYTES_MAX, DirectoryDocument, Document, Everything, Execution, FlowType,
-        Kind, Known, Named, OnNoApprovers, OnRejection, Outcome, Process, Quorum, RejectRule, Severity, StageExit,
-        StepKind, StepStart, Target, UserOrGroup, Whom, documents, kind_of, read_directory, read_flow, read_process,
+        AssignRule, Complaint, DEFINITION_BYTES_MAX, Document, Everything, Execution, FlowType, Kind, Known, Named,
+        OnNoApprovers, OnRejection, Outcome, Process, Quorum, RejectRule, Severity, StageExit, StepKind, StepStart,
+        Target, UserOrGroup, Whom, documents, kind_of, read_directory, read_flow, read_process,
     },
     directory::Directory,
 };
@@ -247,11 +247,8 @@ impl Folder {
                 Kind::Directory => {
                     let people =
                         read_directory(text).unwrap_or_else(|complaints| panic!("{path}: {}", lines(&complaints)));
-                    let DirectoryDocument { users, groups, queues } = people;
-                    let Directory { users: u, groups: g, queues: q } = &mut folder.directory;
-                    u.extend(users.into_iter().map(|user| (user.name.clone(), user)));
-                    g.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
-                    q.extend(queues.into_iter().map(|queue| (queue.name.clone(), queue)));
+                    folder.directory =
+                        (folder.directory.with_document(people)).unwrap_or_else(|error| panic!("{path}: {error}"));
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! Who may decide. Every way of deciding asks here (DESIGN 9), and so does the assignment of work items (DESIGN 2.5,
 //! separation of duties: checked when assigning and again when deciding).
 
+use jiff::Timestamp;
+
 use crate::{
     definition::{ApprovalStep, Process, StepKind},
     directory::Directory,
@@ -9,36 +11,84 @@ use crate::{
     state::{Assignee, StepRun, Submission, Verdict, WorkItem},
 };
 
-/// Whether this person may decide this work item; the refusal says what stands against it.
-pub fn authorize_decision(
-    state: &Submission,
-    process: &Process,
-    step: &StepRun,
-    item: &WorkItem,
-    actor: &UserName,
-    directory: &Directory,
-) -> Result<(), Refusal> {
+use super::delegates;
+
+/// A work item, and all that says who may decide it.
+#[derive(Clone, Copy)]
+pub struct Deciding<'a> {
+    /// The submission.
+    pub state: &'a Submission,
+    /// The process version that it is on.
+    pub process: &'a Process,
+    /// The step run that the item is of.
+    pub step: &'a StepRun,
+    /// The item.
+    pub item: &'a WorkItem,
+    /// The people.
+    pub directory: &'a Directory,
+    /// The time: delegations are for a time.
+    pub now: Timestamp,
+}
+
+/// By which right somebody decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// The item asks them.
+    Own,
+    /// The item asks a group or a queue that they are a member of.
+    Membership,
+    /// They act for somebody whom the item asks.
+    Delegation {
+        /// The delegation's name.
+        name: String,
+        /// Whom they act for: the assignee, or a member of the group or queue that is.
+        person: UserName,
+    },
+}
+
+/// Whether this person may decide this work item, and by which right; the refusal says what stands against it.
+pub fn authorize_decision(deciding: &Deciding<'_>, actor: &UserName) -> Result<Right, Refusal> {
+    let Deciding { item, directory, .. } = deciding;
     if !directory.is_active(actor.as_str()) {
         return Err(Refusal::NotActive { actor: actor.clone() });
     }
     if !may_decide(&item.assignee, actor, directory) {
-        return Err(Refusal::NotAssignee { actor: actor.clone(), assignee: item.assignee.to_string() });
+        return delegates::authorize_delegate(deciding, actor);
     }
-    if let Some(why) = barred(state, &separation(process, &step.name), actor.as_str()) {
+    if let Some(why) = deciding.barred(actor.as_str()) {
         return Err(Refusal::SeparationOfDuties { actor: actor.clone(), why });
     }
-    check_one_vote(process, step, actor)
+    deciding.check_one_vote(actor.as_str())?;
+    Ok(match item.assignee {
+        Assignee::User(_) => Right::Own,
+        Assignee::Group(_) | Assignee::Queue(_) => Right::Membership,
+    })
 }
 
-/// A person has one vote in a step, however many of its work items ask them. Where nobody is counted, an abstention on one of
-/// them leaves the others open (DESIGN 2.5).
-fn check_one_vote(process: &Process, step: &StepRun, actor: &UserName) -> Result<(), Refusal> {
-    let counts = approval_step(process, &step.name).is_none_or(|step| step.decision.counts_people());
-    let own = step.work_items.iter().filter_map(|item| Some((item.decision.as_ref()?, item.closed_at?)));
-    let mut own = own.filter(|(decision, _)| decision.actor == *actor);
-    match own.find(|(decision, _)| counts || decision.verdict != Verdict::Abstain) {
-        Some((decision, at)) => Err(Refusal::AlreadyDecided { by: actor.clone(), at, verdict: decision.verdict }),
-        None => Ok(()),
+impl Deciding<'_> {
+    /// What stands against a person deciding in this step, whoever asks them.
+    pub(super) fn barred(&self, person: &str) -> Option<String> {
+        barred(self.state, &separation(self.process, &self.step.name), person)
+    }
+
+    /// Whether the step counts people.
+    pub(super) fn counts_people(&self) -> bool {
+        approval_step(self.process, &self.step.name).is_none_or(|step| step.decision.counts_people())
+    }
+
+    /// A person has one vote in a step, however many of its work items ask them, and whether they cast it themselves, somebody
+    /// cast it for them or they cast it for somebody. Where nobody is counted, an abstention on one of the items leaves the
+    /// others open (DESIGN 2.5).
+    pub(super) fn check_one_vote(&self, person: &str) -> Result<(), Refusal> {
+        let counts = self.counts_people();
+        let cast = self.step.work_items.iter().filter_map(|item| Some((item.decision.as_ref()?, item.closed_at?)));
+        let mut theirs = cast.filter(|(decision, _)| decision.is_of(person));
+        match theirs.find(|(decision, _)| counts || decision.verdict != Verdict::Abstain) {
+            Some((decision, at)) => {
+                Err(Refusal::AlreadyDecided { by: decision.actor.clone(), at, verdict: decision.verdict })
+            }
+            None => Ok(()),
+        }
     }
 }
 

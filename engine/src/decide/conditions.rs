@@ -49,6 +49,15 @@ impl Draft<'_, '_> {
     }
 }
 
+/// What is known of a submission whatever has become of it: what a summary and the condition of a delegation may read.
+pub(super) fn record_variables(process: &Process, state: &Submission, now: Timestamp) -> Variables {
+    let mut variables = Variables::new();
+    variables.set("record", Value::from_json(&state.record.data, &process.record.expression_type));
+    variables.set("submission", submission_value(state));
+    variables.set("now", Value::Timestamp(now));
+    variables
+}
+
 /// Why an expression failed, with what it reads of the record.
 fn expression_failure(expression: &Expression, state: &Submission, reason: &str) -> Failure {
     let reads: BTreeMap<String, crate::Json> = expression

@@ -302,6 +302,8 @@ pub(super) struct Directory {
     pub(super) groups: Vec<Team>,
     #[serde(default)]
     pub(super) queues: Vec<Team>,
+    #[serde(default)]
+    pub(super) delegations: Vec<Delegation>,
 }
 
 #[derive(Deserialize)]
@@ -314,6 +316,8 @@ pub(super) struct User {
     pub(super) manager: Option<Text>,
     #[serde(default, deserialize_with = "given")]
     pub(super) email: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) time_zone: Option<Text>,
 }
 
 /// A group or a queue.
@@ -325,6 +329,25 @@ pub(super) struct Team {
     pub(super) members: Vec<Text>,
     #[serde(default)]
     pub(super) groups: Vec<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Delegation {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) name: Option<Text>,
+    pub(super) from: Text,
+    pub(super) to: Text,
+    pub(super) start: Text,
+    pub(super) end: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) time_zone: Option<Text>,
+    #[serde(default)]
+    pub(super) processes: Vec<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) when: Option<Text>,
+    #[serde(default)]
+    pub(super) alternates: Vec<Text>,
 }
 
 /// A field that may be left out, but not left empty: `when:` with nothing after it is a condition that was forgotten, and

@@ -110,6 +110,16 @@ fn check_one(
             equal("the change", state.ignored_change.as_ref().map_or("nothing", |ignored| &ignored.reason), reason)
         }
         ["summary", text] => equal("the summary", &state.summary, text),
+        ["decided", step, assignee, "by", rest @ ..] => {
+            let item = item(state, step, assignee)?;
+            let decision = item.decision.as_ref().ok_or_else(|| format!("`{assignee}` has not decided `{step}`"))?;
+            let by = match (&decision.on_behalf_of, &decision.delegation) {
+                (Some(person), Some(delegation)) => format!("{} for {person} by {delegation}", decision.actor),
+                (None, None) => decision.actor.to_string(),
+                half => return Err(format!("half of a delegation is stored: {half:?}")),
+            };
+            equal("whose decision it is", &by, &rest.join(" "))
+        }
         ["left", "out", step, who] => {
             let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
             let told: Vec<_> = told.iter().filter_map(|event| left_out(&event.kind, state, step)).flatten().collect();

@@ -1,6 +1,9 @@
 //! Playing a scenario: from its words to commands.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::SignedDuration;
 use quorate_engine::{
@@ -9,7 +12,9 @@ use quorate_engine::{
     context::Flows,
     decide::{may_decide, record_digest},
     definition::{Process, StepKind, read_directory, read_flow},
+    delegation::Delegation,
     directory::{Directory, User},
+    expression::Expression,
     id::{JobId, UserName, WorkItemId},
     state::{StepRun, Submission, Verdict, VersionRef},
 };
@@ -42,11 +47,7 @@ pub(crate) fn play(script: &Script, scenario: &Scenario, people: &str) -> Result
 
 fn directory(text: &str) -> Directory {
     let people = read_directory(text).expect("the people of the scenarios can be read");
-    let directory = Directory {
-        users: people.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
-        groups: people.groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
-        queues: people.queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect(),
-    };
+    let directory = Directory::default().with_document(people).expect("the people of the scenarios fit together");
     directory.check().expect("the people of the scenarios are a sound directory");
     directory
 }
@@ -133,18 +134,56 @@ fn surroundings_change(words: &[&str], world: &mut World) -> Result<bool, String
                 return Err(format!("`{who}` {how} nothing"));
             }
         }
+        [who, "delegates", "to", to, how @ ..] => {
+            let delegation = delegation(world, who, to, how)?;
+            world.directory.delegations.insert(delegation.name.clone(), delegation);
+            world.directory.check().map_err(|error| error.to_string())?;
+        }
+        [who, "withdraws", name] => {
+            let gone = world.directory.delegations.remove(*name).filter(|gone| gone.from == **who);
+            gone.ok_or_else(|| format!("`{who}` has given no delegation `{name}`"))?;
+        }
         ["group", name, "grows", "by", count] => {
             let count: u32 = count.parse().map_err(|_| format!("`{count}` is no number"))?;
             let group = world.directory.groups.get_mut(*name).ok_or_else(|| format!("there is no group `{name}`"))?;
             for number in 1..=count {
                 let name = format!("member-{number}");
                 group.members.insert(name.clone());
-                world.directory.users.insert(name.clone(), User { name, active: true, manager: None, email: None });
+                let user = User { name: name.clone(), active: true, manager: None, email: None, time_zone: None };
+                world.directory.users.insert(name, user);
             }
         }
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// `named NAME`, `from 1d` (from now on, where it is not said), `for 10d`, `about PROCESS`, `when "expression"`, `else eve`
+fn delegation(world: &World, from: &str, to: &str, how: &[&str]) -> Result<Delegation, String> {
+    let mut delegation = Delegation {
+        name: "holiday".to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        start: world.now,
+        end: world.now,
+        processes: BTreeSet::new(),
+        when: None,
+        alternates: Vec::new(),
+    };
+    let mut length = SignedDuration::from_hours(24);
+    for part in how.chunks(2) {
+        match part {
+            ["named", name] => (*name).clone_into(&mut delegation.name),
+            ["from", start] => delegation.start += span(start)?,
+            ["for", given] => length = span(given)?,
+            ["about", process] => _ = delegation.processes.insert((*process).to_owned()),
+            ["when", when] => delegation.when = Some(Expression::parse(when).map_err(|error| error.to_string())?),
+            ["else", alternate] => delegation.alternates.push((*alternate).to_owned()),
+            part => return Err(format!("nobody delegates {part:?}")),
+        }
+    }
+    delegation.end = delegation.start + length;
+    Ok(delegation)
 }
 
 fn submit(who: &str, on_behalf_of: Option<&str>, data: &str, choices: &str) -> Result<Command, String> {

@@ -28,6 +28,7 @@ pub(crate) fn directory() -> Directory {
         active: name != "dan",
         manager: manager.map(str::to_owned),
         email: None,
+        time_zone: None,
     };
     let users = [
         user("ann", Some("bob")),
@@ -46,6 +47,7 @@ pub(crate) fn directory() -> Directory {
         users: users.into_iter().map(|user| (user.name.clone(), user)).collect(),
         groups: groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
         queues: BTreeMap::from([("intake".to_owned(), intake)]),
+        delegations: BTreeMap::new(),
     }
 }
 
