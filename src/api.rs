@@ -3,6 +3,7 @@
 mod call;
 mod catalog;
 mod convert;
+mod delegation;
 mod directory;
 pub mod errors;
 mod filter;

@@ -132,20 +132,26 @@ pub enum DirectoryError {
 impl Directory {
     /// The directory with the entries of a document put.
     pub fn with_document(mut self, document: DirectoryDocument) -> Result<Self, DirectoryError> {
+        self.put(document)?;
+        Ok(self)
+    }
+
+    /// Puts the entries of a document. Answers with the delegations as they came to be.
+    pub fn put(&mut self, document: DirectoryDocument) -> Result<Vec<Delegation>, DirectoryError> {
         let DirectoryDocument { users, groups, queues, delegations } = document;
         self.users.extend(users.into_iter().map(|user| (user.name.clone(), user)));
         self.groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
         self.queues.extend(queues.into_iter().map(|queue| (queue.name.clone(), queue)));
-        let mut put = BTreeSet::new();
+        let mut put = BTreeMap::new();
         for delegation in delegations {
-            let delegation = delegation.resolve(&self)?;
-            if !put.insert(delegation.name.clone()) {
+            let delegation = delegation.resolve(self)?;
+            if let Some(other) = put.insert(delegation.name.clone(), delegation) {
                 let why = "there is another of this name: give each a name of its own".to_owned();
-                return Err(DirectoryError::Delegation { name: delegation.name, field: "name", why });
+                return Err(DirectoryError::Delegation { name: other.name, field: "name", why });
             }
-            self.delegations.insert(delegation.name.clone(), delegation);
         }
-        Ok(self)
+        self.delegations.extend(put.clone());
+        Ok(put.into_values().collect())
     }
 
     /// The delegations in force by which this person may act for somebody, by their names.

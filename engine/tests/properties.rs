@@ -22,6 +22,8 @@ use quorate_engine::{
     decide::record_digest,
     decision_rule::Votes,
     definition::{DecisionRule, Process, Quorum, RejectRule},
+    delegation::Delegation,
+    expression::Expression,
     id::{JobId, UserName},
     state::{Submission, Verdict, VersionRef},
 };
@@ -208,6 +210,15 @@ enum Ask {
         note: bool,
         reported: Option<Option<u64>>,
     },
+    /// One delegation of each name that is put again and again, and taken back by being put with a window that is over.
+    Delegate {
+        name: usize,
+        from: usize,
+        delegates: Vec<usize>,
+        elsewhere: bool,
+        when: Option<&'static str>,
+        hours: i64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -283,9 +294,30 @@ fn ask() -> impl Strategy<Value = Ask> {
             .prop_map(|milliseconds| Ask::Wait { milliseconds }),
         2 => (numbers, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
         1 => Just(Ask::Wake),
+        2 => delegate(),
         1 => Just(Ask::SubmitAgain),
         3 => update,
     ]
+}
+
+fn delegate() -> impl Strategy<Value = Ask> {
+    let who = 0..PEOPLE.len() - 1;
+    let when = prop_oneof![
+        6 => Just(None),
+        1 => Just(Some("record.amount > 10.0")),
+        1 => Just(Some("record.nothing")),
+    ];
+    let hours = prop_oneof![5 => Just(24), 1 => Just(0)];
+    (0..4_usize, who.clone(), vec(who, 1..=3), rarely(), when, hours).prop_map(
+        |(name, from, delegates, elsewhere, when, hours)| Ask::Delegate {
+            name,
+            from,
+            delegates,
+            elsewhere,
+            when,
+            hours,
+        },
+    )
 }
 
 fn often() -> impl Strategy<Value = bool> {
@@ -321,6 +353,30 @@ fn outcome() -> impl Strategy<Value = ReportOutcome> {
         1 => Just(failed("DOWN", false)),
         1 => Just(failed("NO", true)),
     ]
+}
+
+/// Puts a delegation, where the directory is sound with it.
+fn put_delegation(ask: &Ask, world: &mut World) {
+    let Ask::Delegate { name, from, delegates, elsewhere, when, hours } = ask else { return };
+    let name = format!("delegation-{name}");
+    let person = |index: &usize| PEOPLE[*index].to_owned();
+    let mut delegates = delegates.iter().map(person);
+    let before = world.directory.delegations.remove(&name);
+    let delegation = Delegation {
+        name: name.clone(),
+        from: person(from),
+        to: delegates.next().unwrap_or_default(),
+        start: world.now,
+        end: world.now + SignedDuration::from_hours(*hours),
+        processes: elsewhere.then(|| "elsewhere".to_owned()).into_iter().collect(),
+        when: when.map(|when| Expression::parse(when).expect("the conditions of this file can be parsed")),
+        alternates: delegates.collect(),
+    };
+    world.directory.delegations.insert(name.clone(), delegation);
+    if world.directory.check().is_err() {
+        world.directory.delegations.remove(&name);
+        world.directory.delegations.extend(before.filter(|_| *hours > 0).map(|before| (name, before)));
+    }
 }
 
 /// The command that an ask comes to now; none where there is nothing of the kind.
@@ -368,6 +424,10 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
                 reported: reported.map(|source_version| Reported { source_version }),
             })))
         }
+        Ask::Delegate { .. } => {
+            put_delegation(ask, world);
+            None
+        }
         Ask::SubmitAgain => Some(Command::Submit(Box::new(submit_again(state)))),
         Ask::Wait { .. } => None,
     }
@@ -383,7 +443,13 @@ fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comman
         .map(|name| UserName::from(*name))
         .filter(|name| quorate_engine::decide::may_decide(&item.assignee, name, &world.directory))
         .collect();
-    let actor = if *as_asked { choose(&asked, *who)?.clone() } else { actor(*who).name };
+    // Half of those who are not asked act for somebody, where there is somebody who does.
+    let acting: Vec<_> = world.directory.delegations.values().flat_map(Delegation::delegates).collect();
+    let actor = match choose(&acting, *who) {
+        _ if *as_asked => choose(&asked, *who)?.clone(),
+        Some(acting) if who % 2 == 0 => UserName::from(*acting),
+        _ => actor(*who).name,
+    };
     let record_digest = if *old_record { record_digest(&json!({})) } else { state.record.digest.clone() };
     Some(Command::Decide(Decide {
         work_item: item.id,

@@ -136,6 +136,8 @@ pub(super) fn work_item(state: &Submission, stage: &StageRun, step: &StepRun, it
             channel: decision.channel.clone(),
             record_digest: decision.record_digest.clone(),
             decided_at: item.closed_at.map(timestamp),
+            on_behalf_of: decision.on_behalf_of.as_ref().map(ToString::to_string).unwrap_or_default(),
+            delegation: decision.delegation.clone().unwrap_or_default(),
         }),
         assigned_at: Some(timestamp(item.assigned_at)),
         closed_at: item.closed_at.map(timestamp),
@@ -183,6 +185,8 @@ fn decision_entry(row: DecisionRow) -> v1::Decision {
         channel: row.channel,
         record_digest: row.record_digest,
         decided_at: Some(timestamp(row.decided_at)),
+        on_behalf_of: row.on_behalf_of.map(|name| name.0).unwrap_or_default(),
+        delegation: row.delegation.unwrap_or_default(),
     }
 }
 

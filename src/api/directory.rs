@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use prost::Message;
 use quorate_engine::{
-    definition::read_directory,
-    directory::{self, Directory},
+    definition::{DirectoryDocument, read_directory},
+    directory::{self, DirectoryError},
 };
 use quorate_store::{catalog::CatalogChange, log::Hash, store::RequestKey};
 use tonic::{Request, Response, Status};
@@ -20,55 +20,54 @@ use super::{
     Api,
     call::{check_text, request_key},
     catalog::{Worked, check_definition, refuse},
-    errors, pages,
+    delegation, errors, pages,
 };
 
 /// How long an e-mail address may be, in bytes (RFC 5321: 64 before the at sign, 255 after it).
 const EMAIL_BYTES_MAX: usize = 320;
 
 /// Who may look at the directory.
-const READERS: &[Role] = &[Role::Administrator, Role::Designer, Role::Submitter, Role::Reviewer, Role::Auditor];
+pub(super) const READERS: &[Role] =
+    &[Role::Administrator, Role::Designer, Role::Submitter, Role::Reviewer, Role::Auditor];
 
 /// Who may change it.
 const WRITERS: &[Role] = &[Role::Administrator];
 
 /// Entries to put and names to delete.
 #[derive(Clone, Default)]
-struct Edit {
-    users: Vec<directory::User>,
-    groups: Vec<directory::Group>,
-    queues: Vec<directory::Queue>,
-    users_gone: Vec<String>,
-    groups_gone: Vec<String>,
-    queues_gone: Vec<String>,
+pub(super) struct Edit {
+    pub(super) put: DirectoryDocument,
+    pub(super) users_gone: Vec<String>,
+    pub(super) groups_gone: Vec<String>,
+    pub(super) queues_gone: Vec<String>,
+    pub(super) delegations_gone: Vec<String>,
 }
 
 impl Edit {
-    /// The directory with the edit carried out, if it is sound then.
-    fn apply(&self, directory: &Directory) -> Result<(), Status> {
-        for email in self.users.iter().filter_map(|user| user.email.as_deref()) {
+    /// Carries the edit out on the directory that a snapshot holds, if it is sound then: what is to be written.
+    pub(super) fn change(self, principal: &Principal, snapshot: &Snapshot) -> Result<CatalogChange, Status> {
+        for email in self.put.users.iter().filter_map(|user| user.email.as_deref()) {
             check_text("user.email", email, EMAIL_BYTES_MAX)?;
         }
-        let mut after = directory.clone();
-        after.users.extend(self.users.iter().map(|user| (user.name.clone(), user.clone())));
-        after.groups.extend(self.groups.iter().map(|group| (group.name.clone(), group.clone())));
-        after.queues.extend(self.queues.iter().map(|queue| (queue.name.clone(), queue.clone())));
+        let invalid = |error: DirectoryError| errors::directory_invalid("directory", &error.to_string());
+        let mut after = snapshot.directory.clone();
+        let delegations = after.put(self.put.clone()).map_err(invalid)?;
         remove("user", &mut after.users, &self.users_gone)?;
         remove("group", &mut after.groups, &self.groups_gone)?;
         remove("queue", &mut after.queues, &self.queues_gone)?;
-        after.check().map_err(|error| errors::directory_invalid("directory", &error.to_string()))
-    }
-
-    fn change(self, principal: &Principal, snapshot: &Snapshot) -> CatalogChange {
-        CatalogChange {
-            users: self.users,
-            groups: self.groups,
-            queues: self.queues,
+        remove("delegation", &mut after.delegations, &self.delegations_gone)?;
+        after.check().map_err(invalid)?;
+        Ok(CatalogChange {
+            users: self.put.users,
+            groups: self.put.groups,
+            queues: self.put.queues,
+            delegations,
             users_gone: self.users_gone,
             groups_gone: self.groups_gone,
             queues_gone: self.queues_gone,
+            delegations_gone: self.delegations_gone,
             ..CatalogChange::new(principal.tenant.clone(), snapshot.version)
-        }
+        })
     }
 }
 
@@ -89,14 +88,13 @@ impl Api {
     ) -> Result<Response<T>, Status> {
         let (edit, answer) = (&edit, &answer);
         let work = |snapshot: Arc<Snapshot>| async move {
-            edit.apply(&snapshot.directory)?;
-            let change = edit.clone().change(principal, &snapshot);
+            let change = edit.clone().change(principal, &snapshot)?;
             Ok(Worked { change: Some(change), answer: answer.clone() })
         };
         Ok(Response::new(self.change_catalog(principal, key, work).await?))
     }
 
-    async fn directory(&self, principal: &Principal) -> Result<Arc<Snapshot>, Status> {
+    pub(super) async fn directory(&self, principal: &Principal) -> Result<Arc<Snapshot>, Status> {
         let snapshot = self.scheduler.catalog().current(&principal.tenant).await;
         snapshot.map_err(|error| errors::store(&error))
     }
@@ -117,8 +115,9 @@ impl DirectoryService for Api {
             users: count(document.users.len()),
             groups: count(document.groups.len()),
             queues: count(document.queues.len()),
+            delegations: count(document.delegations.len()),
         };
-        let edit = Edit { users: document.users, groups: document.groups, queues: document.queues, ..Edit::default() };
+        let edit = Edit { put: document, ..Edit::default() };
         self.edit(&principal, key, edit, answer).await
     }
 
@@ -129,7 +128,8 @@ impl DirectoryService for Api {
         let (principal, message) = self.caller(request, WRITERS).await?;
         let key = request_key(&principal, &message.request_id, "PutUser", &message)?;
         let user = message.user.ok_or_else(|| errors::invalid_field("user", "is missing"))?;
-        let edit = Edit { users: vec![user_from(&user)], ..Edit::default() };
+        let put = DirectoryDocument { users: vec![user_from(&user)], ..DirectoryDocument::default() };
+        let edit = Edit { put, ..Edit::default() };
         self.edit(&principal, key, edit, v1::DirectoryServicePutUserResponse { user: Some(user) }).await
     }
 
@@ -172,7 +172,8 @@ impl DirectoryService for Api {
         let (principal, message) = self.caller(request, WRITERS).await?;
         let key = request_key(&principal, &message.request_id, "PutGroup", &message)?;
         let group = message.group.ok_or_else(|| errors::invalid_field("group", "is missing"))?;
-        let edit = Edit { groups: vec![group_from(&group)], ..Edit::default() };
+        let put = DirectoryDocument { groups: vec![group_from(&group)], ..DirectoryDocument::default() };
+        let edit = Edit { put, ..Edit::default() };
         self.edit(&principal, key, edit, v1::DirectoryServicePutGroupResponse { group: Some(group) }).await
     }
 
@@ -215,7 +216,8 @@ impl DirectoryService for Api {
         let (principal, message) = self.caller(request, WRITERS).await?;
         let key = request_key(&principal, &message.request_id, "PutQueue", &message)?;
         let queue = message.queue.ok_or_else(|| errors::invalid_field("queue", "is missing"))?;
-        let edit = Edit { queues: vec![queue_from(&queue)], ..Edit::default() };
+        let put = DirectoryDocument { queues: vec![queue_from(&queue)], ..DirectoryDocument::default() };
+        let edit = Edit { put, ..Edit::default() };
         self.edit(&principal, key, edit, v1::DirectoryServicePutQueueResponse { queue: Some(queue) }).await
     }
 
@@ -250,6 +252,46 @@ impl DirectoryService for Api {
         let edit = Edit { queues_gone: vec![message.name], ..Edit::default() };
         self.edit(&principal, key, edit, v1::DirectoryServiceDeleteQueueResponse {}).await
     }
+
+    async fn put_delegation(
+        &self,
+        request: Request<v1::DirectoryServicePutDelegationRequest>,
+    ) -> Result<Response<v1::DirectoryServicePutDelegationResponse>, Status> {
+        let (principal, message) = self.caller(request, delegation::GIVERS).await?;
+        let key = request_key(&principal, &message.request_id, "PutDelegation", &message)?;
+        Ok(Response::new(self.give_delegation(&principal, &message, key).await?))
+    }
+
+    async fn get_delegation(
+        &self,
+        request: Request<v1::DirectoryServiceGetDelegationRequest>,
+    ) -> Result<Response<v1::DirectoryServiceGetDelegationResponse>, Status> {
+        let (principal, message) = self.caller(request, READERS).await?;
+        let snapshot = self.directory(&principal).await?;
+        let delegation = snapshot.directory.delegations.get(&message.name);
+        let delegation = delegation.filter(|delegation| delegation::sees(&principal, delegation));
+        let delegation = delegation.ok_or_else(|| errors::not_found("delegation", &message.name))?;
+        let delegation = Some(delegation::delegation_to(delegation));
+        Ok(Response::new(v1::DirectoryServiceGetDelegationResponse { delegation }))
+    }
+
+    async fn list_delegations(
+        &self,
+        request: Request<v1::DirectoryServiceListDelegationsRequest>,
+    ) -> Result<Response<v1::DirectoryServiceListDelegationsResponse>, Status> {
+        let (principal, message) = self.caller(request, READERS).await?;
+        let snapshot = self.directory(&principal).await?;
+        Ok(Response::new(delegation::list(&principal, &snapshot.directory, &message)?))
+    }
+
+    async fn delete_delegation(
+        &self,
+        request: Request<v1::DirectoryServiceDeleteDelegationRequest>,
+    ) -> Result<Response<v1::DirectoryServiceDeleteDelegationResponse>, Status> {
+        let (principal, message) = self.caller(request, delegation::GIVERS).await?;
+        let key = request_key(&principal, &message.request_id, "DeleteDelegation", &message)?;
+        Ok(Response::new(self.withdraw_delegation(&principal, message.name, key).await?))
+    }
 }
 
 /// A page of entries by name, and the token of the next.
@@ -274,6 +316,7 @@ fn user_from(user: &v1::User) -> directory::User {
         active: user.active.unwrap_or(true),
         manager: text(&user.manager),
         email: text(&user.email),
+        time_zone: text(&user.time_zone),
     }
 }
 
@@ -283,6 +326,7 @@ fn user_to(user: &directory::User) -> v1::User {
         active: Some(user.active),
         manager: user.manager.clone().unwrap_or_default(),
         email: user.email.clone().unwrap_or_default(),
+        time_zone: user.time_zone.clone().unwrap_or_default(),
     }
 }
 

@@ -29,6 +29,7 @@ pub const REASONS: &[&str] = &[
     "CHOICE_MISSING",
     "COMMENT_MISSING",
     "DEFINITION_INVALID",
+    "DELEGATION_UNFIT",
     "DIRECTORY_INVALID",
     "ENDING_ALREADY",
     "HISTORY_FULL",
@@ -178,6 +179,7 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::StepNotInError { step } => precondition(reason, &message, "step", [text("step", step)]),
         Refusal::AttemptNotLive { attempt } => precondition(reason, &message, "job", [text("attempt", attempt)]),
         Refusal::NotAssignee { .. }
+        | Refusal::DelegationUnfit { .. }
         | Refusal::SeparationOfDuties { .. }
         | Refusal::NotActive { .. }
         | Refusal::NotPermitted { .. } => status(Code::PermissionDenied, reason, &message, []),

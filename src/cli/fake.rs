@@ -123,6 +123,7 @@ impl Fake {
             channel: request.channel.clone(),
             record_digest: request.record_digest.clone(),
             decided_at: Some(at(5)),
+            ..Decision::default()
         };
         let submission = self.change(&item.submission, |submission| {
             let item = &mut submission.stages[0].steps[0].work_items[0];

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use quorate_engine::{
+    delegation::Delegation,
     directory::{Group, Queue, User},
     id::Tenant,
     status::VersionStatus,
@@ -74,12 +75,16 @@ pub struct CatalogChange {
     pub groups: Vec<Group>,
     /// Inserted or replaced by name.
     pub queues: Vec<Queue>,
+    /// Inserted or replaced by name.
+    pub delegations: Vec<Delegation>,
     /// Deleted by name.
     pub users_gone: Vec<String>,
     /// Deleted by name.
     pub groups_gone: Vec<String>,
     /// Deleted by name.
     pub queues_gone: Vec<String>,
+    /// Deleted by name.
+    pub delegations_gone: Vec<String>,
     /// What the call that asks for the change has to be known by.
     pub request: Option<RequestRow>,
 }
@@ -95,9 +100,11 @@ impl CatalogChange {
             users: Vec::new(),
             groups: Vec::new(),
             queues: Vec::new(),
+            delegations: Vec::new(),
             users_gone: Vec::new(),
             groups_gone: Vec::new(),
             queues_gone: Vec::new(),
+            delegations_gone: Vec::new(),
             request: None,
         }
     }

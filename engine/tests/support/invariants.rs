@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_engine::{
     command::Command,
-    decide::Decided,
+    decide::{Decided, may_decide},
     definition::{
         ApprovalStep, OnChange, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target,
         Whom,
@@ -13,9 +13,10 @@ use quorate_engine::{
     event::{Event, EventKind},
     evolve,
     expression::Expression,
+    id::UserName,
     projection::{Projection, project},
     refusal::Refusal,
-    state::{Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Decision, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -50,6 +51,8 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     nobody_decides_on_their_own_submission_where_that_is_not_allowed,
     reviewers_of_steps_that_must_differ_differ,
     only_active_people_decide,
+    whoever_decides_is_asked_or_acts_for_somebody_who_is,
+    what_was_lent_is_not_lent_on,
     a_result_counts_only_with_the_live_attempts_token,
     an_in_progress_submission_waits_for_something,
     an_ending_once_known_is_kept,
@@ -216,12 +219,10 @@ fn no_person_is_counted_twice_in_a_step(moment: &Moment<'_>) {
         for decision in step.work_items.iter().filter_map(|item| item.decision.as_ref()) {
             // Where nobody is counted, an abstention is none of the decisions.
             let counted = counts || decision.verdict != Verdict::Abstain;
-            assert!(
-                !counted || deciders.insert(&decision.actor),
-                "`{}` is counted twice in `{}`",
-                decision.actor,
-                step.name
-            );
+            // A vote cast for somebody is theirs, and whoever cast it has no other.
+            for person in decision.deciders() {
+                assert!(!counted || deciders.insert(person), "`{person}` is counted twice in `{}`", step.name);
+            }
         }
     }
 }
@@ -288,9 +289,10 @@ fn nobody_decides_on_their_own_submission_where_that_is_not_allowed(moment: &Mom
     let Some(after) = moment.after else { return };
     let allowed = |name: &str| approval(moment.process, name).is_some_and(|approval| approval.allow_submitter);
     let barring = steps(after).filter(|step| !allowed(&step.name));
-    for decision in barring.flat_map(|step| &step.work_items).filter_map(|item| item.decision.as_ref()) {
-        assert_ne!(decision.actor, after.submitter);
-        assert_ne!(Some(&decision.actor), after.on_behalf_of.as_ref());
+    let decisions = barring.flat_map(|step| &step.work_items).filter_map(|item| item.decision.as_ref());
+    for person in decisions.flat_map(Decision::deciders) {
+        assert_ne!(person, &after.submitter);
+        assert_ne!(Some(person), after.on_behalf_of.as_ref());
     }
 }
 
@@ -298,7 +300,7 @@ fn reviewers_of_steps_that_must_differ_differ(moment: &Moment<'_>) {
     let Some(after) = moment.after else { return };
     let deciders = |name: &str| -> BTreeSet<&str> {
         let decisions = steps(after).filter(|step| step.name == name).flat_map(|step| &step.work_items);
-        decisions.filter_map(|item| item.decision.as_ref()).map(|decision| decision.actor.as_str()).collect()
+        decisions.filter_map(|item| item.decision.as_ref()).flat_map(Decision::deciders).map(UserName::as_str).collect()
     };
     for step in moment.process.stages.iter().flat_map(|stage| &stage.steps) {
         let StepKind::Approval(approval) = &step.kind else { continue };
@@ -313,6 +315,39 @@ fn only_active_people_decide(moment: &Moment<'_>) {
     if let (Command::Decide(decide), Ok(_)) = (moment.command, moment.answer) {
         assert!(moment.directory.is_active(decide.actor.as_str()), "`{}` is not active", decide.actor);
     }
+}
+
+/// The decision that this command made, with its item.
+fn decision_made<'a>(moment: &Moment<'a>) -> Option<(&'a WorkItem, &'a Decision)> {
+    let (Command::Decide(decide), Ok(_), Some(after)) = (moment.command, moment.answer, moment.after) else {
+        return None;
+    };
+    let (_, _, item) = after.work_item(decide.work_item)?;
+    Some((item, item.decision.as_ref()?))
+}
+
+fn whoever_decides_is_asked_or_acts_for_somebody_who_is(moment: &Moment<'_>) {
+    let Some((item, decision)) = decision_made(moment) else { return };
+    let asked = decision.on_behalf_of.as_ref().unwrap_or(&decision.actor);
+    assert!(may_decide(&item.assignee, asked, moment.directory), "`{asked}` is not asked: {}", item.assignee);
+    assert_eq!(decision.on_behalf_of.is_some(), decision.delegation.is_some(), "half of a delegation is told");
+    if let Some(name) = &decision.delegation {
+        let delegation = &moment.directory.delegations[name];
+        let at = item.closed_at.expect("what is decided is closed");
+        assert!(delegation.start <= at && at < delegation.end, "`{name}` is not in force");
+        assert_eq!(delegation.from, asked.as_str());
+        assert!(delegation.delegates().any(|delegate| delegate == decision.actor.as_str()));
+        assert!(!may_decide(&item.assignee, &decision.actor, moment.directory), "who is asked needs no delegation");
+    }
+}
+
+/// Whoever acts for somebody has not given away, for all submissions, what they may decide at that moment.
+fn what_was_lent_is_not_lent_on(moment: &Moment<'_>) {
+    let Some((item, Decision { actor, delegation: Some(_), .. })) = decision_made(moment) else { return };
+    let at = item.closed_at.expect("what is decided is closed");
+    let mut given = moment.directory.delegations_from(actor.as_str(), at);
+    let away = given.any(|given| given.processes.is_empty() && given.when.is_none());
+    assert!(!away, "`{actor}` is away, and acts for others");
 }
 
 fn a_result_counts_only_with_the_live_attempts_token(moment: &Moment<'_>) {

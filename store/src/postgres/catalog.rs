@@ -30,16 +30,18 @@ pub(super) async fn catalog_version(pool: &Pool, tenant: &Tenant) -> Result<u64,
 pub(super) async fn directory(pool: &Pool, tenant: &Tenant) -> Result<Directory, StoreError> {
     let session = Session::open(pool).await?;
     let of: [Param<'_>; 1] = [&tenant.as_str()];
-    let (users, groups, queues) = futures::try_join!(
+    let (users, groups, queues, delegations) = futures::try_join!(
         session.rows(sql!("directory_user/list"), &of, read::user),
         session.rows(sql!("directory_group/list"), &of, read::group),
         session.rows(sql!("directory_queue/list"), &of, read::queue),
+        session.rows(sql!("directory_delegation/list"), &of, read::delegation),
     )?;
     session.release();
     Ok(Directory {
         users: users.into_iter().map(|user| (user.name.clone(), user)).collect(),
         groups: groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
         queues: queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect(),
+        delegations: delegations.into_iter().map(|delegation| (delegation.name.clone(), delegation)).collect(),
     })
 }
 
@@ -101,10 +103,15 @@ pub(super) async fn change(pool: &Pool, change: &CatalogChange) -> Result<u64, S
     work.bulk(sql!("directory_user/upsert"), Bulk::of(&change.users, |values, row| write::user(values, of, row)));
     work.bulk(sql!("directory_group/upsert"), Bulk::of(&change.groups, |values, row| write::group(values, of, row)));
     work.bulk(sql!("directory_queue/upsert"), Bulk::of(&change.queues, |values, row| write::queue(values, of, row)));
+    work.bulk(
+        sql!("directory_delegation/upsert"),
+        Bulk::of(&change.delegations, |values, row| write::delegation(values, of, row)),
+    );
     for (sql, gone) in [
         (sql!("directory_user/delete"), &change.users_gone),
         (sql!("directory_group/delete"), &change.groups_gone),
         (sql!("directory_queue/delete"), &change.queues_gone),
+        (sql!("directory_delegation/delete"), &change.delegations_gone),
     ] {
         if !gone.is_empty() {
             work.single(sql, vec![&tenant, gone]);

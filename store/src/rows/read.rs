@@ -5,7 +5,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use quorate_engine::{
     Json,
+    delegation::Delegation,
     directory::{Group, Queue, User},
+    expression::Expression,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, UserName, WorkItemId},
     projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, WorkItemRow},
     state::{Assignee, Verdict},
@@ -128,6 +130,8 @@ fn decision_on(work_item: WorkItemId, columns: &mut impl Columns) -> Result<Deci
         channel: columns.text()?,
         record_digest: columns.text()?,
         decided_at: columns.time()?,
+        on_behalf_of: columns.text_or_null()?.map(UserName),
+        delegation: columns.text_or_null()?,
     })
 }
 
@@ -234,6 +238,7 @@ pub(crate) fn user(columns: &mut impl Columns) -> Result<User> {
         active: columns.flag()?,
         manager: columns.text_or_null()?,
         email: columns.text_or_null()?,
+        time_zone: columns.text_or_null()?,
     })
 }
 
@@ -243,6 +248,19 @@ pub(crate) fn group(columns: &mut impl Columns) -> Result<Group> {
 
 pub(crate) fn queue(columns: &mut impl Columns) -> Result<Queue> {
     Ok(Queue { name: columns.text()?, members: parsed(columns.json()?)?, groups: parsed(columns.json()?)? })
+}
+
+pub(crate) fn delegation(columns: &mut impl Columns) -> Result<Delegation> {
+    Ok(Delegation {
+        name: columns.text()?,
+        from: columns.text()?,
+        to: columns.text()?,
+        start: columns.time()?,
+        end: columns.time()?,
+        processes: parsed(columns.json()?)?,
+        when: columns.text_or_null()?.map(|when| expression(&when)).transpose()?,
+        alternates: parsed(columns.json()?)?,
+    })
 }
 
 pub(crate) fn api_token(columns: &mut impl Columns) -> Result<ApiTokenRow> {
@@ -268,6 +286,11 @@ fn tenant(columns: &mut impl Columns) -> Result<Tenant> {
 
 fn verdict(text: &str) -> Option<Verdict> {
     Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == text)
+}
+
+fn expression(source: &str) -> Result<Expression> {
+    Expression::parse(source)
+        .map_err(|error| StoreError::Internal(format!("the stored expression `{source}` cannot be read: {error}")))
 }
 
 fn parsed<T: DeserializeOwned>(json: Json) -> Result<T> {

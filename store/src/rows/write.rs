@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use quorate_engine::{
+    delegation::Delegation,
     directory::{Group, Queue, User},
+    expression::Expression,
     id::{SubmissionId, Tenant, UserName},
     projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, WorkItemRow},
     state::Verdict,
@@ -123,6 +125,8 @@ pub(crate) fn decision<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a
     values.text(Some(&row.channel));
     values.text(Some(&row.record_digest));
     values.time(Some(row.decided_at));
+    values.text(row.on_behalf_of.as_ref().map(UserName::as_str));
+    values.text(row.delegation.as_deref());
 }
 
 pub(crate) fn job<'a>(
@@ -209,6 +213,7 @@ pub(crate) fn user<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'
     values.flag(row.active);
     values.text(row.manager.as_deref());
     values.text(row.email.as_deref());
+    values.text(row.time_zone.as_deref());
 }
 
 pub(crate) fn group<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a Group) {
@@ -223,6 +228,18 @@ pub(crate) fn queue<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &
     values.text(Some(&row.name));
     values.json(Some(canonical_text(&row.members)));
     values.json(Some(canonical_text(&row.groups)));
+}
+
+pub(crate) fn delegation<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a Delegation) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.name));
+    values.text(Some(&row.from));
+    values.text(Some(&row.to));
+    values.time(Some(row.start));
+    values.time(Some(row.end));
+    values.json(Some(canonical_text(&row.processes)));
+    values.text(row.when.as_ref().map(Expression::source));
+    values.json(Some(canonical_text(&row.alternates)));
 }
 
 pub(crate) fn api_token<'a>(values: &mut impl Values<'a>, row: &'a ApiTokenRow) {

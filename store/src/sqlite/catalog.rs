@@ -19,10 +19,12 @@ pub(super) fn directory(connection: &mut Connection, tenant: &Tenant) -> Result<
     let users = rows(connection, sql!("directory_user/list"), of, |columns| read::user(columns))?;
     let groups = rows(connection, sql!("directory_group/list"), of, |columns| read::group(columns))?;
     let queues = rows(connection, sql!("directory_queue/list"), of, |columns| read::queue(columns))?;
+    let delegations = rows(connection, sql!("directory_delegation/list"), of, |columns| read::delegation(columns))?;
     Ok(Directory {
         users: users.into_iter().map(|user| (user.name.clone(), user)).collect(),
         groups: groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
         queues: queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect(),
+        delegations: delegations.into_iter().map(|delegation| (delegation.name.clone(), delegation)).collect(),
     })
 }
 
@@ -54,10 +56,14 @@ fn write_change(to: &Connection, change: &CatalogChange) -> Result<(), StoreErro
     write_each(to, sql!("directory_user/upsert"), &change.users, |values, row| write::user(values, of, row))?;
     write_each(to, sql!("directory_group/upsert"), &change.groups, |values, row| write::group(values, of, row))?;
     write_each(to, sql!("directory_queue/upsert"), &change.queues, |values, row| write::queue(values, of, row))?;
+    write_each(to, sql!("directory_delegation/upsert"), &change.delegations, |values, row| {
+        write::delegation(values, of, row);
+    })?;
     for (sql, gone) in [
         (sql!("directory_user/delete"), &change.users_gone),
         (sql!("directory_group/delete"), &change.groups_gone),
         (sql!("directory_queue/delete"), &change.queues_gone),
+        (sql!("directory_delegation/delete"), &change.delegations_gone),
     ] {
         write_each(to, sql, gone, |values, name| {
             values.text(Some(of.as_str()));

@@ -1,7 +1,10 @@
 //! Definitions, people and API tokens.
 
+use jiff::SignedDuration;
 use quorate_engine::{
+    delegation::Delegation,
     directory::{Directory, Group, Queue, User},
+    expression::Expression,
     status::VersionStatus,
 };
 use quorate_store::{
@@ -107,14 +110,26 @@ pub(crate) async fn people_come_and_go(on: Fixture) {
         active: manager.is_some(),
         manager: manager.map(str::to_owned),
         email: manager.map(|_| format!("{name}@example.com")),
+        time_zone: manager.map(|_| "Europe/Berlin".to_owned()),
     };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let group = Group { name: "finance".into(), members: names(&["bob", "zoë"]), groups: names(&["treasury"]) };
     let queue = Queue { name: "intake".into(), members: names(&[]), groups: names(&["finance"]) };
+    let delegation = |name: &str, when: Option<&str>| Delegation {
+        name: name.to_owned(),
+        from: "ann".to_owned(),
+        to: "zoë".to_owned(),
+        start: start(),
+        end: start() + SignedDuration::from_hours(24),
+        processes: when.iter().map(|_| "purchase".to_owned()).collect(),
+        when: when.map(|when| Expression::parse(when).unwrap()),
+        alternates: when.iter().flat_map(|_| ["bob".to_owned(), "ann".to_owned()]).collect(),
+    };
     let everybody = CatalogChange {
         users: vec![user("ann", Some("bob")), user("bob", None)],
         groups: vec![group.clone(), Group { name: "treasury".into(), members: names(&[]), groups: names(&[]) }],
         queues: vec![queue.clone()],
+        delegations: vec![delegation("a", None), delegation("b", None), delegation("c", None)],
         ..change(0)
     };
     on.store.change_catalog(&everybody).await.unwrap();
@@ -122,6 +137,8 @@ pub(crate) async fn people_come_and_go(on: Fixture) {
         users: vec![user("bob", Some("ann"))],
         users_gone: vec!["ann".into(), "nobody".into()],
         groups_gone: vec!["treasury".into()],
+        delegations: vec![delegation("b", Some("record.amount < 1.0"))],
+        delegations_gone: vec!["a".into()],
         ..change(1)
     };
     on.store.change_catalog(&less).await.unwrap();
@@ -129,6 +146,11 @@ pub(crate) async fn people_come_and_go(on: Fixture) {
         users: [("bob".to_owned(), user("bob", Some("ann")))].into(),
         groups: [("finance".to_owned(), group)].into(),
         queues: [("intake".to_owned(), queue)].into(),
+        delegations: [
+            ("b".to_owned(), delegation("b", Some("record.amount < 1.0"))),
+            ("c".to_owned(), delegation("c", None)),
+        ]
+        .into(),
     };
     assert_eq!(on.other.directory(&tenant()).await.unwrap(), expected);
     on.store.change_catalog(&CatalogChange { queues_gone: vec!["intake".into()], ..change(2) }).await.unwrap();

@@ -143,6 +143,8 @@ impl Run {
         let decision = Decision {
             verdict,
             actor: UserName::from("bob"),
+            on_behalf_of: Some(UserName::from("carol")),
+            delegation: Some("holiday".to_owned()),
             comment: "fine".to_owned(),
             channel: "API".to_owned(),
             record_digest: "d1".to_owned(),

@@ -6,7 +6,8 @@ select
     s.tenant, s.id, s.version, s.process, s.process_version, s.record_type, s.record_id, s.record_version,
     s.record_digest, s.submitter, s.on_behalf_of, s.comment, s.summary, s.status, s.ending, s.round, s.stage,
     s.awaits_time, s.failure_reason, s.failure_message, s.submitted_at, s.ended_at,
-    d.work_item, d.step_run, d.verdict, d.actor, d.comment, d.channel, d.record_digest, d.decided_at
+    d.work_item, d.step_run, d.verdict, d.actor, d.comment, d.channel, d.record_digest, d.decided_at, d.on_behalf_of,
+    d.delegation
 from (
     select w.*
     from unnest($7::text[], $8::text[]) as assignee (kind, name)

@@ -1,4 +1,4 @@
 select
-    name, active, manager, email
+    name, active, manager, email, time_zone
 from directory_user
 where tenant = ?1

@@ -4,7 +4,8 @@ select
     s.tenant, s.id, s.version, s.process, s.process_version, s.record_type, s.record_id, s.record_version,
     s.record_digest, s.submitter, s.on_behalf_of, s.comment, s.summary, s.status, s.ending, s.round, s.stage,
     s.awaits_time, s.failure_reason, s.failure_message, s.submitted_at, s.ended_at,
-    d.work_item, d.step_run, d.verdict, d.actor, d.comment, d.channel, d.record_digest, d.decided_at
+    d.work_item, d.step_run, d.verdict, d.actor, d.comment, d.channel, d.record_digest, d.decided_at, d.on_behalf_of,
+    d.delegation
 from work_item w
 join submission s on s.tenant = w.tenant and s.id = w.submission
 left join decision d on d.tenant = w.tenant and d.submission = w.submission and d.work_item = w.id

@@ -1,0 +1,1 @@
+delete from directory_delegation where tenant = ?1 and name = ?2
