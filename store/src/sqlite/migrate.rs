@@ -17,6 +17,7 @@ use crate::{
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_initial", sql: include_str!("../../migrations/sqlite/0001_initial.sql") },
     Migration { name: "0002_votes", sql: include_str!("../../migrations/sqlite/0002_votes.sql") },
+    Migration { name: "0003_delegations", sql: include_str!("../../migrations/sqlite/0003_delegations.sql") },
 ];
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<String>, StoreError> {
