@@ -51,9 +51,13 @@ impl Draft<'_, '_> {
 
 /// What is known of a submission whatever has become of it: what a summary and the condition of a delegation may read.
 pub(super) fn record_variables(process: &Process, state: &Submission, now: Timestamp) -> Variables {
+    variables_of(process, &SubmissionFacts::of(state), &state.record, now)
+}
+
+fn variables_of(process: &Process, facts: &SubmissionFacts<'_>, record: &Record, now: Timestamp) -> Variables {
     let mut variables = Variables::new();
-    variables.set("record", Value::from_json(&state.record.data, &process.record.expression_type));
-    variables.set("submission", submission_value(state));
+    variables.set("record", Value::from_json(&record.data, &process.record.expression_type));
+    variables.set("submission", facts.value());
     variables.set("now", Value::Timestamp(now));
     variables
 }
@@ -97,16 +101,11 @@ pub(super) fn summary_with(process: &Process, state: &Submission, record: &Recor
 }
 
 fn summary_of(process: &Process, facts: &SubmissionFacts<'_>, record: &Record, now: Timestamp) -> String {
-    let text = process.summary.as_ref().and_then(|summary| {
-        let mut variables = Variables::new();
-        variables.set("record", Value::from_json(&record.data, &process.record.expression_type));
-        variables.set("submission", facts.value());
-        variables.set("now", Value::Timestamp(now));
-        match summary.eval(&variables) {
+    let text =
+        process.summary.as_ref().and_then(|summary| match summary.eval(&variables_of(process, facts, record, now)) {
             Ok(Value::String(text)) => Some(text.to_string()),
             _ => None,
-        }
-    });
+        });
     let text = text.unwrap_or_else(|| format!("{} {}", process.title, record.id));
     text.replace(char::is_control, " ").chars().take(SUMMARY_CHARACTERS_MAX).collect()
 }
