@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use quorate_engine::{
     event::EventKind,
-    refusal::Refusal,
     state::{Failure, Submission, WorkItem},
 };
 
 use super::{
-    play::{assignee_text, json, named_round, span, step_run},
+    play::{Refused, assignee_text, json, named_round, span, step_run},
     script::Token,
     world::{Answer, World},
 };
@@ -17,13 +16,13 @@ use super::{
 /// What is not as it is expected: the first of it, with its line.
 pub(crate) fn check(
     expectations: &[(usize, Vec<Token>)],
-    answer: &Result<Answer, Refusal>,
+    answer: &Result<Answer, Refused>,
     world: &World,
 ) -> Option<(usize, String)> {
     let mut named = BTreeSet::new();
     let refused = expectations.iter().any(|(_, words)| words.first().is_some_and(|word| word.text() == "refused"));
     if let (Err(refusal), false, Some((line, _))) = (answer, refused, expectations.first()) {
-        return Some((*line, format!("refused {}: {refusal}", refusal.reason())));
+        return Some((*line, format!("refused {}: {refusal}", refusal.reason)));
     }
     expectations.iter().find_map(|(line, tokens)| {
         let words: Vec<&str> = tokens.iter().map(Token::text).collect();
@@ -33,13 +32,13 @@ pub(crate) fn check(
 
 fn check_one(
     words: &[&str],
-    answer: &Result<Answer, Refusal>,
+    answer: &Result<Answer, Refused>,
     world: &World,
     named: &mut BTreeSet<String>,
 ) -> Result<(), String> {
     if let ["refused", reason, rest @ ..] = words {
         let Err(refusal) = answer else { return Err(format!("{reason} is expected, and it was accepted")) };
-        equal("the refusal", refusal.reason(), reason)?;
+        equal("the refusal", &refusal.reason, reason)?;
         return said(rest, &refusal.to_string());
     }
     let state = world.state.as_deref().ok_or("there is no submission")?;
@@ -250,7 +249,7 @@ fn equal(what: &str, is: &str, expected: &str) -> Result<(), String> {
 }
 
 /// The events of an answer in short: their kind and what they are of.
-fn events(answer: &Result<Answer, Refusal>, state: &Submission) -> Vec<String> {
+fn events(answer: &Result<Answer, Refused>, state: &Submission) -> Vec<String> {
     let events = answer.as_ref().map_or(&[][..], |answer| &answer.events);
     let short = |kind: &EventKind| {
         let (name, _) = kind.to_parts();

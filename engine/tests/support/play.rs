@@ -1,7 +1,9 @@
-//! Playing a scenario: from its words to commands.
+//! Playing a scenario: from its words to commands. Who carries these out is the player's: the engine alone, or a server that
+//! is called as a client calls it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
@@ -16,24 +18,70 @@ use quorate_engine::{
     directory::{Directory, User},
     expression::Expression,
     id::{JobId, UserName, WorkItemId},
+    refusal::Refusal,
     state::{StepRun, Submission, Verdict, VersionRef},
 };
 
 use super::{
     expectation,
     script::{Scenario, Script, Token, Turn},
-    world::World,
+    world::{Answer, World},
 };
 
-pub(crate) fn play(script: &Script, scenario: &Scenario, people: &str) -> Result<(), String> {
+/// Why something was not done.
+pub(crate) struct Refused {
+    /// The stable reason.
+    pub(crate) reason: String,
+    /// What a person is told.
+    pub(crate) message: String,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { reason: refusal.reason().to_owned(), message: refusal.to_string() }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Who carries out the commands of a scenario. What is expected after each is checked on the world, whoever did it.
+pub(crate) trait Player {
+    /// A scenario begins: in a world of its own, with these definitions and the world's people.
+    fn begin(&mut self, definitions: &Definitions, world: &World);
+
+    /// Carries out a command and lets the world follow: afterwards it holds all that has happened, and the answer the events
+    /// of this command.
+    fn carry_out(&mut self, command: &Command, world: &mut World) -> Result<Answer, Refused>;
+}
+
+/// The definitions of a scenario as they are published.
+pub(crate) struct Definitions {
+    /// The text of its process.
+    pub(crate) process: String,
+    /// The texts of the flows that the process names.
+    pub(crate) flows: Vec<String>,
+}
+
+/// Plays a scenario to its end, or to the first complaint.
+pub(crate) fn play(
+    script: &Script,
+    scenario: &Scenario,
+    people: &str,
+    player: &mut impl Player,
+) -> Result<World, String> {
     let at = |line: usize, message: String| format!("{}:{line}: {message}", script.file);
     let process = script.processes[&scenario.process].clone();
-    let flows = flows(&process, &script.flows).map_err(|message| at(scenario.line, message))?;
+    let (flows, texts) = flows(&process, &script.flows).map_err(|message| at(scenario.line, message))?;
     let mut world = World::new(process, flows, directory(people));
+    player.begin(&Definitions { process: script.texts[&scenario.process].clone(), flows: texts }, &world);
     for turn in &scenario.turns {
         let complain = |message: String| at(turn.line, message);
         let Some(command) = command(turn, &mut world).map_err(complain)? else { continue };
-        let answer = world.run(&command);
+        let answer = player.carry_out(&command, &mut world);
         if let Some((line, message)) = expectation::check(&turn.expectations, &answer, &world) {
             return Err(at(line, format!("{message}\n{}", expectation::describe(&world))));
         }
@@ -42,7 +90,7 @@ pub(crate) fn play(script: &Script, scenario: &Scenario, people: &str) -> Result
         }
     }
     world.finish();
-    Ok(())
+    Ok(world)
 }
 
 fn directory(text: &str) -> Directory {
@@ -53,10 +101,11 @@ fn directory(text: &str) -> Directory {
 }
 
 /// Every flow that the process names has an active version, unless the file says that it has none.
-fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<Flows, String> {
+fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<(Flows, Vec<String>), String> {
     let paths = [&process.rejection_path, &process.recall_path, &process.cancel_path];
     let steps = process.stages.iter().flat_map(|stage| &stage.steps).chain(paths.into_iter().flatten());
     let mut flows = Flows::default();
+    let mut texts = Vec::new();
     for step in steps {
         let StepKind::Background(background) = &step.kind else { continue };
         let name = &background.flow;
@@ -70,10 +119,11 @@ fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<Flows, St
             body.join("\n")
         );
         let flow = read_flow(&text).map_err(|complaints| format!("flow `{name}`: {complaints:?}"))?;
+        texts.push(text);
         flows.active.insert(name.clone(), 1);
         flows.versions.insert(VersionRef { name: name.clone(), version: 1 }, Arc::new(flow));
     }
-    Ok(flows)
+    Ok((flows, texts))
 }
 
 /// The command of a turn; none for what happens around the submission.

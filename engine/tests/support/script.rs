@@ -7,6 +7,8 @@ use quorate_engine::definition::{Process, read_process};
 pub(crate) struct Script {
     pub(crate) file: String,
     pub(crate) processes: BTreeMap<String, Process>,
+    /// The processes as they are published.
+    pub(crate) texts: BTreeMap<String, String>,
     /// What is said of flows; of those that are only named, nothing is.
     pub(crate) flows: BTreeMap<String, String>,
     pub(crate) scenarios: Vec<Scenario>,
@@ -37,8 +39,13 @@ pub(crate) enum Token {
 
 impl Script {
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self, String> {
-        let mut script =
-            Self { file: file.to_owned(), processes: BTreeMap::new(), flows: BTreeMap::new(), scenarios: Vec::new() };
+        let mut script = Self {
+            file: file.to_owned(),
+            processes: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            scenarios: Vec::new(),
+        };
         let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with('#')).peekable();
         while let Some((number, line)) = lines.next() {
             let at = |message: String| format!("{file}:{number}: {message}");
@@ -85,6 +92,7 @@ impl Script {
                 let read = read_process(&text, &quorate_engine::definition::Everything);
                 let (process, _) = read.map_err(|complaints| format!("process `{name}`: {complaints:?}"))?;
                 self.processes.insert(name.to_owned(), process);
+                self.texts.insert(name.to_owned(), text);
                 Ok(())
             }
             Some(("flow", name)) => {

@@ -143,7 +143,14 @@ impl World {
     }
 
     fn apply(&mut self, decided: Decided) -> Answer {
-        for event in &decided.events {
+        let answer = self.follow(decided.events);
+        invariants::evolving_the_stored_events_gives_the_state(self.state.as_deref(), &decided.state);
+        answer
+    }
+
+    /// Takes over what has happened, as it is read back from where it is stored.
+    pub(crate) fn follow(&mut self, events: Vec<Event>) -> Answer {
+        for event in &events {
             let stored = invariants::an_event_is_read_back_as_it_was_written(event);
             match &mut self.replayed {
                 Some(state) => evolve::evolve(state, &stored),
@@ -151,13 +158,14 @@ impl World {
             }
             self.remember_token(&event.kind);
         }
-        self.events.extend(decided.events.iter().cloned());
-        invariants::evolving_the_stored_events_gives_the_state(self.replayed.as_ref(), &decided.state);
-        let rows = project(&decided.state);
-        invariants::the_changes_lead_from_the_old_rows_to_the_new(self.rows.as_ref(), &rows);
-        self.rows = Some(rows);
-        self.state = Some(Rc::new(decided.state));
-        Answer { events: decided.events }
+        self.events.extend(events.iter().cloned());
+        if let Some(state) = &self.replayed {
+            let rows = project(state);
+            invariants::the_changes_lead_from_the_old_rows_to_the_new(self.rows.as_ref(), &rows);
+            self.rows = Some(rows);
+        }
+        self.state = self.replayed.clone().map(Rc::new);
+        Answer { events }
     }
 
     /// Replays the whole history. Dear, so once at the end: each step was compared on the way.
