@@ -129,6 +129,12 @@ pub(crate) enum Command {
     Retry(operate::RetryArgs),
     /// Complete a step that met an error, with outputs that you state
     Skip(operate::SkipArgs),
+    /// Hold a submission, so that nobody decides and nothing starts until it is resumed: by an administrator
+    Suspend(operate::EndArgs),
+    /// Let a suspended submission go on: by an administrator
+    Resume(operate::EndArgs),
+    /// Leave the stage that a submission is in, or that an error has stopped, and start another: by an administrator
+    GoTo(operate::GoToArgs),
     /// Make a version of a process or flow the active one
     #[command(subcommand)]
     Activate(operate::ActivateCommand),
@@ -222,6 +228,9 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::UpdateRecord(args) => record::update_record(args, session).await,
         Command::Retry(args) => operate::retry(args, session).await,
         Command::Skip(args) => operate::skip(args, session).await,
+        Command::Suspend(args) => operate::suspend(args, session).await,
+        Command::Resume(args) => operate::resume(args, session).await,
+        Command::GoTo(args) => operate::go_to(args, session).await,
         Command::Activate(command) => operate::activate(command, session).await,
         Command::Deactivate(command) => operate::deactivate(command, session).await,
         Command::Bench(args) => bench::bench(&args, session).await,

@@ -58,6 +58,29 @@ pub enum Command {
     },
     /// Give the record other data.
     UpdateRecord(Box<UpdateRecord>),
+    /// Hold it: what is out may come back, and nothing starts until it is resumed.
+    Suspend {
+        /// Who asks.
+        by: Actor,
+        /// Why.
+        comment: String,
+    },
+    /// Let a suspended one go on.
+    Resume {
+        /// Who asks.
+        by: Actor,
+        /// Why.
+        comment: String,
+    },
+    /// Leave the stage it is in, and go on with another.
+    GoToStage {
+        /// Who asks.
+        by: Actor,
+        /// The stage's name.
+        stage: String,
+        /// Why.
+        comment: String,
+    },
     /// A worker reports on an attempt.
     Report(Report),
     /// A bound of a job may have passed.

@@ -7,6 +7,7 @@ mod conditions;
 mod delegates;
 mod draft;
 mod job;
+mod operate;
 mod progress;
 mod record;
 mod start;
@@ -79,6 +80,9 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
         Command::RetryStep { by, step } => retry_step(&mut draft, by, step)?,
         Command::SkipStep { by, step, outputs, comment } => skip_step(&mut draft, by, step, outputs, comment)?,
         Command::UpdateRecord(update) => record::update_record(&mut draft, update)?,
+        Command::Suspend { by, comment } => operate::suspend(&mut draft, by, comment)?,
+        Command::Resume { by, comment } => operate::resume(&mut draft, by, comment)?,
+        Command::GoToStage { by, stage, comment } => operate::go_to_stage(&mut draft, by, stage, comment)?,
         Command::Report(report) => draft.report(report)?,
         Command::JobOverdue { job, attempt, heartbeat_at } => draft.job_overdue(*job, *attempt, *heartbeat_at)?,
     }
@@ -287,8 +291,11 @@ fn revive_stage_of(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<
         .filter(|(stage, run)| run.status == StepRunStatus::Error && stage.ending == draft.state.ending)
         .ok_or_else(|| Refusal::StepNotInError { step: step.to_owned() })?;
     let (stage_run, failed) = (stage.id, failed.id);
-    let discontinued: Vec<_> =
-        stage.steps.iter().filter(|step| step.status == StepRunStatus::Discontinued).map(|step| step.id).collect();
+    // A step may have failed beside this one, while the submission was suspended: it gets a new attempt too.
+    let stopped = |step: &&StepRun| {
+        matches!(step.status, StepRunStatus::Discontinued | StepRunStatus::Error) && step.id != failed
+    };
+    let discontinued: Vec<_> = stage.steps.iter().filter(stopped).map(|step| step.id).collect();
     draft.emit(EventKind::StageRevived { stage_run, by: by.name.clone() });
     for step_run in discontinued {
         draft.revive_step(step_run);

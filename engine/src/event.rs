@@ -117,7 +117,7 @@ pub enum EventKind {
         /// Which.
         stage_run: StageRunId,
     },
-    /// A stage was left before it had completed, because an earlier one, or it itself, starts again.
+    /// A stage was left before it had completed: an earlier one, or it itself, starts again, or an administrator chose another.
     StageDiscontinued {
         /// Which.
         stage_run: StageRunId,
@@ -166,7 +166,7 @@ pub enum EventKind {
         /// Why.
         failure: Failure,
     },
-    /// A step was in progress when its stage completed or met an error.
+    /// A step was in progress when its stage completed, met an error, or was left.
     StepDiscontinued {
         /// Which.
         step_run: StepRunId,
@@ -320,6 +320,32 @@ pub enum EventKind {
     },
     /// An administrator ended the submission.
     Canceled {
+        /// Who.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+    },
+    /// An administrator holds the submission: nothing starts until it is resumed.
+    SubmissionSuspended {
+        /// Who.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+    },
+    /// An administrator let a suspended submission go on.
+    SubmissionResumed {
+        /// Who.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+    },
+    /// An administrator sent the submission to a stage of their choice, which starts next.
+    MovedToStage {
+        /// The stage's name.
+        stage: String,
         /// Who.
         by: UserName,
         /// Why.

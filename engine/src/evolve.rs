@@ -1,5 +1,7 @@
 //! Evolve: what an event makes of the state. Total: an event always applies, and no event is refused here.
 
+use jiff::Timestamp;
+
 use crate::{
     event::{Event, EventKind},
     id::{JobId, StageRunId, StepRunId, WorkItemId},
@@ -50,6 +52,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
         stage_runs: Vec::new(),
         current: None,
         failure: None,
+        suspended_at: None,
         submitted_at: event.at,
         ended_at: None,
         kept: None,
@@ -77,13 +80,25 @@ pub fn evolve(state: &mut Submission, event: &Event) {
         }
         EventKind::StageStarted { .. }
         | EventKind::StageCompleted { .. }
-        | EventKind::StageDiscontinued { .. }
         | EventKind::StageCanceled { .. }
         | EventKind::StageFailed { .. }
+        | EventKind::StageDiscontinued { .. }
         | EventKind::StageRevived { .. } => evolve_stage(state, event),
         EventKind::RejectionDecided { .. } => state.ending = Some(Ending::Rejected),
         EventKind::Recalled { .. } => resume_to(state, Ending::Recalled),
         EventKind::Canceled { .. } => resume_to(state, Ending::Canceled),
+        EventKind::SubmissionSuspended { .. } => {
+            state.status = SubmissionStatus::Suspended;
+            state.suspended_at = Some(at);
+            set_current_stage(state, StageRunStatus::Suspended);
+        }
+        EventKind::SubmissionResumed { .. } => {
+            hand_back_time(state, at);
+            state.status = SubmissionStatus::InProgress;
+            state.suspended_at = None;
+            set_current_stage(state, StageRunStatus::InProgress);
+        }
+        EventKind::MovedToStage { .. } => go_on(state),
         EventKind::SubmissionFailed { failure } => {
             state.status = SubmissionStatus::Error;
             state.failure = Some(failure.clone());
@@ -92,6 +107,7 @@ pub fn evolve(state: &mut Submission, event: &Event) {
             state.status = *status;
             state.current = None;
             state.failure = None;
+            state.suspended_at = None;
             state.ended_at = Some(at);
         }
         EventKind::StepStarted { step_run }
@@ -183,13 +199,13 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
             state.current = None;
             end_stage(state, *stage_run, StageRunStatus::Completed, event);
         }
-        EventKind::StageDiscontinued { stage_run } => {
-            state.current = None;
-            end_stage(state, *stage_run, StageRunStatus::Discontinued, event);
-        }
         EventKind::StageCanceled { stage_run } => {
             state.current = None;
             end_stage(state, *stage_run, StageRunStatus::Canceled, event);
+        }
+        EventKind::StageDiscontinued { stage_run } => {
+            state.current = None;
+            end_stage(state, *stage_run, StageRunStatus::Discontinued, event);
         }
         EventKind::StageFailed { stage_run, failure } => {
             end_stage(state, *stage_run, StageRunStatus::Error, event);
@@ -214,9 +230,35 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
 /// A recall or a cancel: the submission is under way to its ending, also when it was in error before.
 fn resume_to(state: &mut Submission, ending: Ending) {
     state.ending = Some(ending);
+    go_on(state);
+}
+
+/// The submission is under way again, in no stage yet, also when it was in error or suspended before.
+fn go_on(state: &mut Submission) {
     state.status = SubmissionStatus::InProgress;
     state.failure = None;
+    state.suspended_at = None;
     state.current = None;
+}
+
+fn set_current_stage(state: &mut Submission, status: StageRunStatus) {
+    if let Some(stage) = state.current.and_then(|index| state.stage_runs.get_mut(index)) {
+        stage.status = status;
+    }
+}
+
+/// The time for which an attempt was held is none that its job has taken.
+fn hand_back_time(state: &mut Submission, resumed_at: Timestamp) {
+    let Some(since) = state.suspended_at else { return };
+    let held = |state: &Submission, step: &StepRun| step.job.as_ref().is_some_and(|job| state.holds(job));
+    let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
+    let held: Vec<_> = steps.filter(|step| held(state, step)).map(|step| step.id).collect();
+    for step_run in held {
+        if let Some(job) = step_mut(state, step_run).and_then(|step| step.job.as_mut()) {
+            let shifted = job.scheduled_at.checked_add(resumed_at.duration_since(since));
+            job.scheduled_at = shifted.unwrap_or(Timestamp::MAX);
+        }
+    }
 }
 
 fn evolve_step(step: &mut StepRun, event: &Event) {

@@ -25,7 +25,7 @@ pub struct Projection {
     pub work_items: BTreeMap<WorkItemId, WorkItemRow>,
     /// By the work item that was decided.
     pub decisions: BTreeMap<WorkItemId, DecisionRow>,
-    /// Live jobs only, by id: a finished row leaves.
+    /// Live jobs only, by id: a finished row leaves, and one whose attempt is held by a suspension comes back with its resumption.
     pub jobs: BTreeMap<JobId, JobRow>,
 }
 
@@ -253,7 +253,7 @@ pub fn project(state: &Submission) -> Projection {
         decisions: items().filter_map(|(_, step, item)| Some((item.id, decision_row(step, item)?))).collect(),
         jobs: steps()
             .filter_map(|(stage, step)| step.job.as_ref().map(|job| (stage, step, job)))
-            .filter(|(_, _, job)| job.is_live())
+            .filter(|(_, _, job)| job.is_live() && !state.holds(job))
             .map(|(stage, step, job)| (job.id, job_row(state, stage, step, job)))
             .collect(),
     }

@@ -27,6 +27,14 @@ pub enum Refusal {
         /// The step's name.
         step: String,
     },
+    /// The process has no such stage.
+    #[error("the process has no stage `{stage}`: it has {known}")]
+    StageUnknown {
+        /// What was given.
+        stage: String,
+        /// The stages that there are.
+        known: String,
+    },
     /// The submission has ended.
     #[error("the submission has ended: it is {status}")]
     SubmissionEnded {
@@ -134,8 +142,8 @@ pub enum Refusal {
     /// The process does not take changes of a record in progress.
     #[error("the process does not take changes of its record while it is in progress (`record.on_change: deny`)")]
     RecordChangeDenied,
-    /// Routing has gone back as often as it may.
-    #[error("the submission has gone back as often as it may: {max} times")]
+    /// The submission has gone back, or has reached a stage, as often as it may.
+    #[error("the submission has gone back, or has reached the stage, as often as it may: {max} times")]
     RoundsExceeded {
         /// The bound.
         max: u32,
@@ -187,6 +195,7 @@ impl Refusal {
             Self::WorkItemNotFound => "WORK_ITEM_NOT_FOUND",
             Self::JobNotFound => "JOB_NOT_FOUND",
             Self::StepNotInError { .. } => "STEP_NOT_IN_ERROR",
+            Self::StageUnknown { .. } => "STAGE_UNKNOWN",
             Self::SubmissionEnded { .. } => "SUBMISSION_ENDED",
             Self::SubmissionStatusUnfit { .. } => "SUBMISSION_STATUS_UNFIT",
             Self::EndingAlready { .. } => "ENDING_ALREADY",

@@ -42,10 +42,12 @@ pub struct Submission {
     pub round: u32,
     /// In the order in which they started.
     pub stage_runs: Vec<StageRun>,
-    /// The stage run that is in progress or in error: an index into `stage_runs`.
+    /// The stage run that is in progress, suspended or in error: an index into `stage_runs`.
     pub current: Option<usize>,
     /// Why it is in error.
     pub failure: Option<Failure>,
+    /// Since when it is suspended.
+    pub suspended_at: Option<Timestamp>,
     /// When it was submitted.
     pub submitted_at: Timestamp,
     /// When it ended.
@@ -476,7 +478,7 @@ pub struct RetryPolicy {
 }
 
 impl Submission {
-    /// The stage run that is in progress or in error.
+    /// The stage run that is in progress, suspended or in error.
     pub fn current_stage(&self) -> Option<&StageRun> {
         self.current.and_then(|index| self.stage_runs.get(index))
     }
@@ -511,8 +513,18 @@ impl Submission {
         self.stage_runs.iter().flat_map(|stage| &stage.steps).map(|step| (step.name.as_str(), step)).collect()
     }
 
-    /// How long, in milliseconds, a call has to wait for synchronous steps that are in progress; `None` when there are none.
+    /// Whether the attempt of a job is held: it was not due when the submission was suspended, and is not published before that
+    /// ends. What had been published by then is out, and its result counts.
+    pub fn holds(&self, job: &Job) -> bool {
+        self.suspended_at.is_some_and(|since| job.status == JobStatus::Pending && job.available_at > since)
+    }
+
+    /// How long, in milliseconds, a call has to wait for synchronous steps that are in progress; `None` when there are none, or
+    /// when the submission is suspended, which may take days.
     pub fn sync_wait(&self) -> Option<u64> {
+        if self.suspended_at.is_some() {
+            return None;
+        }
         self.current_stage()?
             .steps
             .iter()

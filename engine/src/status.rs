@@ -59,7 +59,7 @@ status! {
         InProgress = "IN_PROGRESS",
         /// Its exit condition held.
         Completed = "COMPLETED",
-        /// In progress when the submission met an error elsewhere.
+        /// Not ended when an administrator went to another stage.
         Discontinued = "DISCONTINUED",
         /// In progress when the submission was recalled or canceled.
         Canceled = "CANCELED",
@@ -76,7 +76,7 @@ status! {
         InProgress = "IN_PROGRESS",
         /// The approval step met its exit condition; or the background step's flow completed.
         Completed = "COMPLETED",
-        /// In progress when its stage completed, or when its stage or submission met an error.
+        /// In progress when its stage completed or was left, or when its stage or submission met an error.
         Discontinued = "DISCONTINUED",
         /// In progress when the submission was recalled or canceled.
         Canceled = "CANCELED",

@@ -195,6 +195,16 @@ enum Ask {
         who: usize,
         step: usize,
     },
+    Suspend {
+        who: usize,
+    },
+    Resume {
+        who: usize,
+    },
+    GoTo {
+        who: usize,
+        stage: usize,
+    },
     Wait {
         milliseconds: i64,
     },
@@ -289,7 +299,10 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => administrator.clone().prop_map(|who| Ask::Cancel { who }),
         1 => who.prop_map(|who| Ask::Comment { who }),
         3 => (administrator.clone(), numbers.clone()).prop_map(|(who, step)| Ask::Retry { who, step }),
-        2 => (administrator, numbers.clone()).prop_map(|(who, step)| Ask::Skip { who, step }),
+        2 => (administrator.clone(), numbers.clone()).prop_map(|(who, step)| Ask::Skip { who, step }),
+        1 => administrator.clone().prop_map(|who| Ask::Suspend { who }),
+        2 => administrator.clone().prop_map(|who| Ask::Resume { who }),
+        1 => (administrator, numbers.clone()).prop_map(|(who, stage)| Ask::GoTo { who, stage }),
         2 => prop_oneof![Just(1_000), Just(11_000), Just(310_000), Just(1_000_000)]
             .prop_map(|milliseconds| Ask::Wait { milliseconds }),
         2 => (numbers, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
@@ -408,6 +421,13 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
             by: actor(*who),
             step: step_name(state, *step)?,
             outputs: json!({ "ok": true }),
+            comment: String::new(),
+        }),
+        Ask::Suspend { who } => Some(Command::Suspend { by: actor(*who), comment: String::new() }),
+        Ask::Resume { who } => Some(Command::Resume { by: actor(*who), comment: String::new() }),
+        Ask::GoTo { who, stage } => Some(Command::GoToStage {
+            by: actor(*who),
+            stage: choose(&world.process.stages, *stage)?.name.clone(),
             comment: String::new(),
         }),
         Ask::Overdue { job, attempt } => {

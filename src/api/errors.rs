@@ -50,6 +50,7 @@ pub const REASONS: &[&str] = &[
     "ROLE_MISSING",
     "ROUNDS_EXCEEDED",
     "SEPARATION_OF_DUTIES",
+    "STAGE_UNKNOWN",
     "STEP_NOT_IN_ERROR",
     "STOPPING",
     "STORE_UNAVAILABLE",
@@ -176,6 +177,7 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::EndingAlready { ending } => {
             precondition(reason, &message, "submission", [text("ending", &ending.status())])
         }
+        Refusal::StageUnknown { .. } => with_fields(reason, &message, [("stage".to_owned(), message.clone())]),
         Refusal::StepNotInError { step } => precondition(reason, &message, "step", [text("step", step)]),
         Refusal::AttemptNotLive { attempt } => precondition(reason, &message, "job", [text("attempt", attempt)]),
         Refusal::NotAssignee { .. }

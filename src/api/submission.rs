@@ -219,6 +219,43 @@ impl SubmissionService for Api {
         let submission = Some(self.command(&principal, &message.id, command, key).await?);
         Ok(Response::new(v1::SubmissionServiceUpdateRecordResponse { submission }))
     }
+
+    async fn suspend(
+        &self,
+        request: Request<v1::SubmissionServiceSuspendRequest>,
+    ) -> Result<Response<v1::SubmissionServiceSuspendResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
+        let command = Command::Suspend { by: principal.actor(), comment: comment(&message.comment)? };
+        let key = request_key(&principal, &message.request_id, "Suspend", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceSuspendResponse { submission }))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::SubmissionServiceResumeRequest>,
+    ) -> Result<Response<v1::SubmissionServiceResumeResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
+        let command = Command::Resume { by: principal.actor(), comment: comment(&message.comment)? };
+        let key = request_key(&principal, &message.request_id, "Resume", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceResumeResponse { submission }))
+    }
+
+    async fn go_to_stage(
+        &self,
+        request: Request<v1::SubmissionServiceGoToStageRequest>,
+    ) -> Result<Response<v1::SubmissionServiceGoToStageResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
+        let command = Command::GoToStage {
+            by: principal.actor(),
+            stage: message.stage.clone(),
+            comment: comment(&message.comment)?,
+        };
+        let key = request_key(&principal, &message.request_id, "GoToStage", &message)?;
+        let submission = Some(self.command(&principal, &message.id, command, key).await?);
+        Ok(Response::new(v1::SubmissionServiceGoToStageResponse { submission }))
+    }
 }
 
 impl Api {

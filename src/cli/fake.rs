@@ -399,6 +399,37 @@ impl submission_service_server::SubmissionService for Fake {
     ) -> Result<Response<v1::SubmissionServiceSkipStepResponse>, Status> {
         later!(v1::SubmissionServiceSkipStepResponse)
     }
+
+    async fn suspend(
+        &self,
+        request: Request<v1::SubmissionServiceSuspendRequest>,
+    ) -> Result<Response<v1::SubmissionServiceSuspendResponse>, Status> {
+        self.find(&request.get_ref().id)?;
+        let suspend = |submission: &mut Submission| submission.status = SubmissionStatus::Suspended.into();
+        let submission = Some(self.change(&request.get_ref().id, suspend));
+        Ok(Response::new(v1::SubmissionServiceSuspendResponse { submission }))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::SubmissionServiceResumeRequest>,
+    ) -> Result<Response<v1::SubmissionServiceResumeResponse>, Status> {
+        self.find(&request.get_ref().id)?;
+        let resume = |submission: &mut Submission| submission.status = SubmissionStatus::InProgress.into();
+        let submission = Some(self.change(&request.get_ref().id, resume));
+        Ok(Response::new(v1::SubmissionServiceResumeResponse { submission }))
+    }
+
+    async fn go_to_stage(
+        &self,
+        request: Request<v1::SubmissionServiceGoToStageRequest>,
+    ) -> Result<Response<v1::SubmissionServiceGoToStageResponse>, Status> {
+        let request = request.into_inner();
+        self.find(&request.id)?;
+        let go = |submission: &mut Submission| submission.stages[0].name = request.stage;
+        let submission = Some(self.change(&request.id, go));
+        Ok(Response::new(v1::SubmissionServiceGoToStageResponse { submission }))
+    }
 }
 
 #[async_trait]

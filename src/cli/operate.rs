@@ -15,7 +15,7 @@ use crate::{
     proto::v1,
 };
 
-/// Arguments of `quorate recall` and `quorate cancel`.
+/// Arguments of `quorate recall`, `cancel`, `suspend` and `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct EndArgs {
     /// The submission's id
@@ -58,6 +58,19 @@ pub(crate) struct SkipArgs {
     /// The step's outputs, a JSON object: the object itself, the name of a file, or `-` for standard input
     #[arg(long, value_name = "FILE|JSON|-", default_value = "{}")]
     pub(crate) outputs: String,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) comment: String,
+}
+
+/// Arguments of `quorate go-to`.
+#[derive(Debug, Args)]
+pub(crate) struct GoToArgs {
+    /// The submission's id
+    #[arg(value_name = "SUBMISSION")]
+    pub(crate) id: String,
+    /// The stage's name; a fault path may be named too
+    pub(crate) stage: String,
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) comment: String,
@@ -143,6 +156,35 @@ pub(crate) async fn skip(args: SkipArgs, session: &mut Session<'_, '_>) -> Resul
         request_id: request_id(),
     };
     let answer = client.call(async || client.submissions().skip_step(request.clone()).await).await?;
+    print_submission(answer.submission, session)
+}
+
+/// Holds a submission.
+pub(crate) async fn suspend(args: EndArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let client = &session.client;
+    let request = v1::SubmissionServiceSuspendRequest { id: args.id, comment: args.comment, request_id: request_id() };
+    let answer = client.call(async || client.submissions().suspend(request.clone()).await).await?;
+    print_submission(answer.submission, session)
+}
+
+/// Lets a suspended submission go on.
+pub(crate) async fn resume(args: EndArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let client = &session.client;
+    let request = v1::SubmissionServiceResumeRequest { id: args.id, comment: args.comment, request_id: request_id() };
+    let answer = client.call(async || client.submissions().resume(request.clone()).await).await?;
+    print_submission(answer.submission, session)
+}
+
+/// Sends a submission to another stage.
+pub(crate) async fn go_to(args: GoToArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let client = &session.client;
+    let request = v1::SubmissionServiceGoToStageRequest {
+        id: args.id,
+        stage: args.stage,
+        comment: args.comment,
+        request_id: request_id(),
+    };
+    let answer = client.call(async || client.submissions().go_to_stage(request.clone()).await).await?;
     print_submission(answer.submission, session)
 }
 

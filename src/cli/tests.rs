@@ -188,6 +188,17 @@ async fn watch_tells_each_change_once() {
 }
 
 #[tokio::test]
+async fn an_administrator_suspends_resumes_and_sends_elsewhere() {
+    let (_, server) = Fake::start().await;
+    submit(&server).await;
+    assert_eq!(run_as("admin", &server, &["suspend", "s1"]).await.out, "submission s1: SUSPENDED\n");
+    let gone = run_as("admin", &server, &["go-to", "s1", "book", "--comment", "it is urgent", "-o", "json"]).await;
+    assert_eq!(gone.json()["stages"][0]["name"], "book");
+    assert_eq!(run_as("admin", &server, &["resume", "s1"]).await.out, "submission s1: IN_PROGRESS\n");
+    assert_eq!(run_as("admin", &server, &["suspend", "s2"]).await.code, 4);
+}
+
+#[tokio::test]
 async fn a_reviewer_sees_the_inbox_and_decides() {
     let (fake, server) = Fake::start().await;
     submit(&server).await;

@@ -20,6 +20,7 @@ mod example;
 mod faults;
 mod jobs;
 mod kills;
+mod operations;
 mod records;
 mod refusals;
 mod replicas;

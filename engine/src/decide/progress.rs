@@ -262,20 +262,14 @@ impl Draft<'_, '_> {
 
     /// Leaves the current stage before it has completed, and starts this one as another round; it may be the same.
     pub(super) fn go_back_to(&mut self, index: usize) {
-        let Some((run, _)) = self.current() else { return };
-        let stage_run = run.id;
-        for step_run in steps_in_progress(run) {
-            self.stop_step(step_run, WorkItemStatus::Withdrawn);
-            self.emit(EventKind::StepDiscontinued { step_run });
-        }
-        self.emit(EventKind::StageDiscontinued { stage_run });
+        self.leave_stage();
         self.start_stage_in_round(index, self.state.round + 1);
     }
 
     /// Closes the current stage, if there is one, as canceled.
     pub(super) fn cancel_stage(&mut self, items: WorkItemStatus) {
         let Some((run, _)) = self.current() else { return };
-        if run.status != StageRunStatus::InProgress {
+        if !is_open(run) {
             return;
         }
         let stage_run = run.id;
@@ -284,6 +278,17 @@ impl Draft<'_, '_> {
             self.emit(EventKind::StepCanceled { step_run });
         }
         self.emit(EventKind::StageCanceled { stage_run });
+    }
+
+    /// Closes the current stage, if there is one that has not ended, as left before its end.
+    pub(super) fn leave_stage(&mut self) {
+        let Some(run) = self.state.current_stage().filter(|run| is_open(run)) else { return };
+        let stage_run = run.id;
+        for step_run in steps_in_progress(run) {
+            self.stop_step(step_run, WorkItemStatus::Withdrawn);
+            self.emit(EventKind::StepDiscontinued { step_run });
+        }
+        self.emit(EventKind::StageDiscontinued { stage_run });
     }
 
     fn go_to(&mut self, from: Option<usize>, index: usize) {
@@ -310,17 +315,21 @@ impl Draft<'_, '_> {
         self.start_stage_in_round(index, self.state.round);
     }
 
-    fn start_stage_in_round(&mut self, index: usize, round: u32) {
+    pub(super) fn start_stage_in_round(&mut self, index: usize, round: u32) {
         let process = self.context.process;
         let Some(stage) = process.stages.get(index) else { return };
         // An error leads to its fault path without a round, and a fault path may lead forwards to where the error was: what
         // bounds such a circle is how often a stage is visited.
-        let visits = self.state.stage_runs.iter().filter(|run| run.ending.is_none() && run.name == stage.name).count();
-        if visits >= VISITS_MAX {
+        if self.visits(&stage.name) >= VISITS_MAX {
             self.exceed_rounds(format!("stage `{}` was reached more than {VISITS_MAX} times", stage.name));
         } else {
             self.begin_stage(&stage.name, None, round, &stage.steps);
         }
+    }
+
+    /// How often a stage has been reached.
+    pub(super) fn visits(&self, stage: &str) -> usize {
+        self.state.stage_runs.iter().filter(|run| run.ending.is_none() && run.name == stage).count()
     }
 
     /// Routing has come to the end.
@@ -371,14 +380,21 @@ impl Draft<'_, '_> {
         }
     }
 
-    /// A step meets an error, and its stage with it.
+    /// A step meets an error, and its stage with it; that of a suspended submission once it is resumed.
     pub(super) fn fail_step(&mut self, step_run: StepRunId, failure: Failure) {
-        let name = self.state.step_run(step_run).map(|(_, run)| run.name.clone()).unwrap_or_default();
         self.stop_step(step_run, WorkItemStatus::Errored);
-        let message = format!("step `{name}`: {}", failure.message);
-        let stage_failure = Failure { reason: failure.reason, message };
         self.emit(EventKind::StepFailed { step_run, failure });
-        self.fail_stage(stage_failure);
+        if self.state.status == SubmissionStatus::InProgress {
+            self.fail_stage_of_step(step_run);
+        }
+    }
+
+    /// What the error of a step means for its stage.
+    pub(super) fn fail_stage_of_step(&mut self, step_run: StepRunId) {
+        let Some((_, run)) = self.state.step_run(step_run) else { return };
+        let Some(failure) = &run.failure else { return };
+        let message = format!("step `{}`: {}", run.name, failure.message);
+        self.fail_stage(Failure { reason: failure.reason, message });
     }
 
     /// The current stage meets an error: its fault path, or else the submission is in error.
@@ -466,6 +482,16 @@ impl Draft<'_, '_> {
                 | StepRunStatus::Error => false,
             }
         })
+    }
+}
+
+/// Whether a stage run has not ended.
+fn is_open(run: &StageRun) -> bool {
+    match run.status {
+        StageRunStatus::InProgress | StageRunStatus::Suspended => true,
+        StageRunStatus::Completed | StageRunStatus::Discontinued | StageRunStatus::Canceled | StageRunStatus::Error => {
+            false
+        }
     }
 }
 

@@ -131,6 +131,8 @@ fn check_one(
         ["veto", step, assignee] => equal("the veto", &item(state, step, assignee)?.veto.to_string(), "true"),
         ["no", "veto", step, assignee] => equal("the veto", &item(state, step, assignee)?.veto.to_string(), "false"),
         ["job", step, status, rest @ ..] => job(state, world, step, status, rest),
+        ["row", "for", "job", step] => row(state, step, true),
+        ["no", "row", "for", "job", step] => row(state, step, false),
         ["input", step, input] => {
             let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
             equal("the input", &job.spec.input.to_string(), &json(input)?.to_string())
@@ -202,6 +204,13 @@ fn job(state: &Submission, world: &World, step: &str, status: &str, rest: &[&str
     }
 }
 
+/// Whether the job of a step is among those that the server publishes and watches.
+fn row(state: &Submission, step: &str, expected: bool) -> Result<(), String> {
+    let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
+    let is = quorate_engine::projection::project(state).jobs.contains_key(&job.id);
+    equal(&format!("that the job of `{step}` has a row"), &is.to_string(), &expected.to_string())
+}
+
 /// Everything that there is was named before.
 fn only(state: &Submission, named: &BTreeSet<String>) -> Result<(), String> {
     for stage in &state.stage_runs {
@@ -271,9 +280,9 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
     let subject = match kind {
         E::StageStarted { stage, .. } => Some(stage.clone()),
         E::StageCompleted { stage_run }
-        | E::StageDiscontinued { stage_run }
         | E::StageFailed { stage_run, .. }
         | E::StageCanceled { stage_run }
+        | E::StageDiscontinued { stage_run }
         | E::StageRevived { stage_run, .. } => stage(stage_run),
         E::StepStarted { step_run }
         | E::StepCompleted { step_run, .. }
@@ -296,12 +305,15 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::JobRevived { job: id, .. } => job(id),
         E::SubmissionEnded { status } => Some(status.to_string()),
         E::RecordChangeIgnored { reason, .. } => Some(reason.clone()),
+        E::MovedToStage { stage, .. } => Some(stage.clone()),
         E::Submitted { .. }
         | E::Commented { .. }
         | E::RecordUpdated { .. }
         | E::RejectionDecided { .. }
         | E::Recalled { .. }
         | E::Canceled { .. }
+        | E::SubmissionSuspended { .. }
+        | E::SubmissionResumed { .. }
         | E::SubmissionFailed { .. } => None,
     };
     subject.unwrap_or_default()

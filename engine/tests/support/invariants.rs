@@ -17,7 +17,7 @@ use quorate_engine::{
     projection::{Projection, project},
     refusal::Refusal,
     state::{Decision, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
-    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
 use super::world::Answer;
@@ -55,6 +55,9 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     what_was_lent_is_not_lent_on,
     a_result_counts_only_with_the_live_attempts_token,
     an_in_progress_submission_waits_for_something,
+    a_submission_is_suspended_with_its_stage,
+    nothing_starts_while_a_submission_is_suspended,
+    a_held_attempt_is_not_to_be_published,
     an_ending_once_known_is_kept,
     a_fault_path_never_approves_by_silence,
     a_rejected_step_is_approved_only_where_the_process_says_so,
@@ -161,7 +164,7 @@ fn a_submission_in_error_has_nothing_open(moment: &Moment<'_>) {
 }
 
 fn assert_nothing_is_open(state: &Submission) {
-    assert!(state.stage_runs.iter().all(|stage| stage.status != StageRunStatus::InProgress), "a stage is open");
+    assert!(state.stage_runs.iter().all(|stage| !is_open(stage)), "a stage is open");
     assert!(steps(state).all(|step| step.status != StepRunStatus::InProgress), "a step is open");
     assert!(items(state).all(|item| item.status != WorkItemStatus::Assigned), "a work item is open");
     assert!(steps(state).filter_map(|step| step.job.as_ref()).all(|job| !job.is_live()), "a job is live");
@@ -169,7 +172,7 @@ fn assert_nothing_is_open(state: &Submission) {
 
 fn one_stage_at_most_is_in_progress(moment: &Moment<'_>) {
     if let Some(after) = moment.after {
-        let open = after.stage_runs.iter().filter(|stage| stage.status == StageRunStatus::InProgress).count();
+        let open = after.stage_runs.iter().filter(|stage| is_open(stage)).count();
         assert!(open <= 1, "{open} stages are in progress");
     }
 }
@@ -178,7 +181,7 @@ fn what_is_open_belongs_to_the_stage_in_progress(moment: &Moment<'_>) {
     let Some(after) = moment.after else { return };
     for stage in &after.stage_runs {
         let current = after.current_stage().is_some_and(|current| current.id == stage.id);
-        let open = stage.status == StageRunStatus::InProgress;
+        let open = is_open(stage);
         assert!(!open || current, "stage `{}` is in progress and not the current one", stage.name);
         for step in &stage.steps {
             let step_open = step.status == StepRunStatus::InProgress;
@@ -366,6 +369,51 @@ fn an_in_progress_submission_waits_for_something(moment: &Moment<'_>) {
         let open = stage.steps.iter().any(is_anything_open);
         assert!(open || awaits_the_world(moment.process, stage), "stage `{}` waits for nothing", stage.name);
     }
+}
+
+fn a_submission_is_suspended_with_its_stage(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    let suspended = after.status == SubmissionStatus::Suspended;
+    assert_eq!(suspended, after.suspended_at.is_some());
+    for stage in &after.stage_runs {
+        let current = after.current_stage().is_some_and(|current| current.id == stage.id);
+        assert_eq!(stage.status == StageRunStatus::Suspended, suspended && current, "stage `{}`", stage.name);
+    }
+    assert!(!suspended || after.current_stage().is_some(), "a suspended submission is in a stage");
+}
+
+fn nothing_starts_while_a_submission_is_suspended(moment: &Moment<'_>) {
+    let suspended = |state: Option<&Submission>| state.is_some_and(|state| state.status == SubmissionStatus::Suspended);
+    let Ok(answer) = moment.answer else { return };
+    if !suspended(moment.after) {
+        return;
+    }
+    for event in &answer.events {
+        let starts = matches!(
+            event.kind,
+            EventKind::StageStarted { .. }
+                | EventKind::StepStarted { .. }
+                | EventKind::WorkItemAssigned { .. }
+                | EventKind::WorkItemDecided { .. }
+                | EventKind::JobScheduled { .. }
+                | EventKind::StageCompleted { .. }
+                | EventKind::StageFailed { .. }
+        );
+        assert!(!starts, "{:?} while the submission is suspended", event.kind);
+    }
+}
+
+/// An attempt that was not due when the submission was suspended waits until that ends.
+fn a_held_attempt_is_not_to_be_published(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    let Some(since) = after.suspended_at else { return };
+    let waits =
+        |job: &&quorate_engine::projection::JobRow| job.status == JobStatus::Pending && job.available_at > since;
+    assert_eq!(project(after).jobs.values().filter(waits).count(), 0, "a retry is to be published");
+}
+
+fn is_open(stage: &StageRun) -> bool {
+    matches!(stage.status, StageRunStatus::InProgress | StageRunStatus::Suspended)
 }
 
 /// Whether a condition of the stage that is still to be met reads `record` or `now`.

@@ -147,6 +147,11 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
         [who, "recalls"] => Command::Recall { by: actor(who), comment: String::new() },
         [who, "cancels"] => Command::Cancel { by: actor(who), comment: String::new() },
         [who, "comments", comment] => Command::Comment { by: actor(who), comment: comment.to_owned() },
+        [who, "suspends"] => Command::Suspend { by: actor(who), comment: String::new() },
+        [who, "resumes"] => Command::Resume { by: actor(who), comment: String::new() },
+        [who, "goes", "to", stage] => {
+            Command::GoToStage { by: actor(who), stage: stage.to_owned(), comment: String::new() }
+        }
         [who, "retries", step] => Command::RetryStep { by: actor(who), step: step.to_owned() },
         [who, "skips", step, outputs] => {
             Command::SkipStep { by: actor(who), step: step.to_owned(), outputs: json(outputs)?, comment: String::new() }

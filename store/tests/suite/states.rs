@@ -87,6 +87,7 @@ impl Run {
             stage_runs: vec![review],
             current: Some(0),
             failure: None,
+            suspended_at: None,
             submitted_at: at,
             ended_at: None,
             kept: None,

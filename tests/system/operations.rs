@@ -1,0 +1,99 @@
+//! What administrators do with submissions under way, through the API.
+
+use quorate::proto::v1::{self, StageRunStatus, Submission, SubmissionStatus, WorkItemStatus};
+use serde_json::json;
+use tonic::{Code, Status};
+
+use crate::{
+    audit::verified_history,
+    backend::Backend,
+    caller::{Caller, decision, fields, reason, refused},
+    on_every_backend,
+    system::System,
+};
+
+/// A step that fails once, then is tried again soon; an approval beside it, and another stage.
+const HELD: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: held
+record: { type: note }
+stages:
+  - name: work
+    steps:
+      - name: job
+        background: { flow: fail, execution: async, input: { times: \"1.0\" }, retry: { initial_interval: 1s, jitter: 0.0 } }
+      - { name: approve, approval: { assign: [{ user: bob }] } }
+  - name: sign
+    steps: [{ name: second, approval: { assign: [{ user: carol }] } }]
+";
+
+async fn suspend(caller: &Caller, id: &str) -> Result<Submission, Status> {
+    let request = v1::SubmissionServiceSuspendRequest { id: id.to_owned(), ..Default::default() };
+    Ok(caller.submissions().suspend(request).await?.into_inner().submission.unwrap())
+}
+
+async fn resume(caller: &Caller, id: &str) -> Result<Submission, Status> {
+    let request = v1::SubmissionServiceResumeRequest { id: id.to_owned(), ..Default::default() };
+    Ok(caller.submissions().resume(request).await?.into_inner().submission.unwrap())
+}
+
+async fn go_to(caller: &Caller, id: &str, stage: &str) -> Result<Submission, Status> {
+    let request = v1::SubmissionServiceGoToStageRequest {
+        id: id.to_owned(),
+        stage: stage.to_owned(),
+        comment: "as agreed".to_owned(),
+        ..Default::default()
+    };
+    Ok(caller.submissions().go_to_stage(request).await?.into_inner().submission.unwrap())
+}
+
+async fn open_jobs(caller: &Caller, submission: &str) -> Vec<v1::OpenJob> {
+    let request = v1::JobServiceListRequest { filter: format!("submission = {submission}"), ..Default::default() };
+    caller.jobs().list(request).await.unwrap().into_inner().jobs
+}
+
+on_every_backend! {
+    async fn what_fails_while_a_submission_is_suspended_is_tried_again_when_it_goes_on(backend: Backend) {
+        let mut system = System::start_without_worker(backend).await;
+        system.caller("admin").publish_process(HELD).await;
+        let (ann, bob, admin) = (system.caller("ann"), system.caller("bob"), system.caller("admin"));
+        let id = ann.submit("held", json!({})).await.id;
+        let item = bob.item_of(&id).await;
+        assert_eq!(refused(suspend(&ann, &id).await), (Code::PermissionDenied, "ROLE_MISSING".into()));
+        let held = suspend(&admin, &id).await.unwrap();
+        assert_eq!((held.status(), held.stages[0].status()), (SubmissionStatus::Suspended, StageRunStatus::Suspended));
+        // The first attempt had been sent out. It fails, and the next is due soon; but it is held.
+        system.start_own_worker();
+        ann.when(&id, "the second attempt to be held", |submission| submission.stages[0].steps[0].attempt == 2).await;
+        let early = bob.decide(decision(&item, v1::Verdict::Approve, "", "")).await;
+        assert_eq!(refused(early), (Code::FailedPrecondition, "SUBMISSION_STATUS_UNFIT".into()));
+        assert!(open_jobs(&admin, &id).await.is_empty(), "the relay may find the next attempt");
+        resume(&admin, &id).await.unwrap();
+        bob.approve(&item).await;
+        ann.when(&id, "the next stage", |submission| submission.stages.len() == 2).await;
+        verified_history(&system.store, &id).await;
+        system.end().await;
+    }
+
+    async fn a_submission_goes_on_with_the_stage_that_an_administrator_names(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        system.caller("admin").publish_process(HELD).await;
+        let (ann, admin) = (system.caller("ann"), system.caller("admin"));
+        let id = ann.submit("held", json!({})).await.id;
+        let nowhere = go_to(&admin, &id, "nowhere").await.unwrap_err();
+        assert_eq!((nowhere.code(), reason(&nowhere).as_str()), (Code::InvalidArgument, "STAGE_UNKNOWN"));
+        assert_eq!(fields(&nowhere), ["stage"]);
+        assert_eq!(refused(go_to(&ann, &id, "sign").await), (Code::PermissionDenied, "ROLE_MISSING".into()));
+        let there = go_to(&admin, &id, "sign").await.unwrap();
+        let stages: Vec<_> = there.stages.iter().map(|stage| (stage.name.as_str(), stage.status())).collect();
+        assert_eq!(stages, [("work", StageRunStatus::Discontinued), ("sign", StageRunStatus::InProgress)]);
+        assert_eq!(there.stages[0].steps[1].work_items[0].status(), WorkItemStatus::Withdrawn);
+        let moved = ann.events(&id).await.into_iter().find(|event| event.kind == "MOVED_TO_STAGE").unwrap();
+        assert_eq!(moved.body.unwrap().fields["comment"], prost_types::Value::from("as agreed"));
+        system.caller("carol").approve(&ann.item_of(&id).await).await;
+        assert_eq!(ann.get(&id).await.status(), SubmissionStatus::Approved);
+        verified_history(&system.store, &id).await;
+        system.end().await;
+    }
+}
