@@ -11,6 +11,7 @@ mod operate;
 mod progress;
 mod record;
 mod start;
+mod timers;
 
 pub use authorize::{Deciding, Right, authorize_decision, may_decide};
 
@@ -72,7 +73,11 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
     let mut draft = Draft::new(state.clone(), context);
     match command {
         // The id is new for each submission: one that exists was stored by this very command before.
-        Command::Submit(_) | Command::Wake => draft.progress(),
+        Command::Submit(_) => draft.progress(),
+        Command::Wake => {
+            draft.fire_timers();
+            draft.progress();
+        }
         Command::Decide(decide) => decide_work_item(&mut draft, decide)?,
         Command::Recall { by, comment } => recall(&mut draft, by, comment)?,
         Command::Cancel { by, comment } => cancel(&mut draft, by, comment)?,

@@ -238,6 +238,8 @@ pub struct ApprovalStep {
     pub depends_on: Option<Vec<RecordPath>>,
     /// Whether those whom it asks may change the record while it is in progress.
     pub allow_reviewer_edit: bool,
+    /// After how long it is due, in milliseconds.
+    pub due: Option<u64>,
 }
 
 /// A rule that names whom to ask.

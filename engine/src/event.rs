@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Json,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
-    state::{Assignee, Decision, Ending, Failure, JobSpec, Kept, Record, Reused, Verdict, VersionRef},
+    state::{Assignee, Deadlines, Decision, Ending, Failure, JobSpec, Kept, Record, Reused, Verdict, VersionRef},
     status::{SubmissionStatus, WorkItemStatus},
 };
 
@@ -199,6 +199,18 @@ pub enum EventKind {
         step_run: StepRunId,
         /// Who, and what stands against asking them. The last may be how many more there are.
         reasons: Vec<String>,
+    },
+    /// The moments of an approval step were worked out: when it started, or when it was brought back.
+    DeadlinesSet {
+        /// The approval step run.
+        step_run: StepRunId,
+        /// The moments.
+        deadlines: Deadlines,
+    },
+    /// An approval step's due date passed, and somebody was still asked.
+    StepOverdue {
+        /// The approval step run.
+        step_run: StepRunId,
     },
     /// Somebody was asked.
     WorkItemAssigned {

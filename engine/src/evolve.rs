@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     event::{Event, EventKind},
     id::{JobId, StageRunId, StepRunId, WorkItemId},
-    state::{Decision, Ending, IgnoredChange, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Deadlines, Decision, Ending, IgnoredChange, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -119,6 +119,17 @@ pub fn evolve(state: &mut Submission, event: &Event) {
         | EventKind::StepSkipped { step_run, .. } => {
             if let Some(step) = step_mut(state, *step_run) {
                 evolve_step(step, event);
+            }
+        }
+        EventKind::DeadlinesSet { step_run, deadlines } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.deadlines = deadlines.clone();
+                step.overdue = false;
+            }
+        }
+        EventKind::StepOverdue { step_run } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.overdue = true;
             }
         }
         EventKind::WorkItemAssigned { work_item, step_run, assignee, reason, weight, veto } => {
@@ -355,6 +366,8 @@ fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
         reused: None,
         job: None,
         work_items: Vec::new(),
+        deadlines: Deadlines::default(),
+        overdue: false,
     }
 }
 

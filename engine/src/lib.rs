@@ -21,6 +21,7 @@ pub mod projection;
 pub mod refusal;
 pub mod state;
 pub mod status;
+pub mod timer;
 
 /// JSON as the engine keeps it: objects sorted by key.
 pub type Json = serde_json::Value;

@@ -10,6 +10,7 @@ use crate::{
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, UserName, WorkItemId},
     state::{Job, JobSpec, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    timer::{Timer, TimerKind},
 };
 
 /// All rows of one submission.
@@ -27,6 +28,8 @@ pub struct Projection {
     pub decisions: BTreeMap<WorkItemId, DecisionRow>,
     /// Live jobs only, by id: a finished row leaves, and one whose attempt is held by a suspension comes back with its resumption.
     pub jobs: BTreeMap<JobId, JobRow>,
+    /// What follows from time alone; a row leaves with its timer.
+    pub timers: BTreeMap<TimerKind, TimerRow>,
 }
 
 /// A row of `submission`.
@@ -132,6 +135,8 @@ pub struct StepRunRow {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// When an approval step is due.
+    pub due_at: Option<Timestamp>,
 }
 
 /// A row of `work_item`.
@@ -163,6 +168,8 @@ pub struct WorkItemRow {
     pub weight: u32,
     /// Whether a rejection of it settles its step.
     pub veto: bool,
+    /// When its step is due.
+    pub due_at: Option<Timestamp>,
 }
 
 /// A row of `decision`.
@@ -222,6 +229,15 @@ pub struct JobRow {
     pub heartbeat_timeout: Option<SignedDuration>,
 }
 
+/// A row of `timer`. The store adds whether a server has taken it upon itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerRow {
+    /// What it is for.
+    pub kind: TimerKind,
+    /// When.
+    pub due_at: Timestamp,
+}
+
 /// The rows that one commit writes: what differs between two projections of a submission.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
@@ -239,6 +255,10 @@ pub struct Changes {
     pub jobs: Vec<JobRow>,
     /// To be deleted.
     pub jobs_gone: Vec<JobId>,
+    /// To be inserted or replaced.
+    pub timers: Vec<TimerRow>,
+    /// To be deleted.
+    pub timers_gone: Vec<TimerKind>,
 }
 
 /// What the tables show of a submission.
@@ -256,6 +276,7 @@ pub fn project(state: &Submission) -> Projection {
             .filter(|(_, _, job)| job.is_live() && !state.holds(job))
             .map(|(stage, step, job)| (job.id, job_row(state, stage, step, job)))
             .collect(),
+        timers: timer_rows(state),
     }
 }
 
@@ -264,6 +285,8 @@ impl Projection {
     pub fn changes_since(&self, before: Option<&Self>) -> Changes {
         let empty = BTreeMap::new();
         let jobs_before = before.map_or(&empty, |before| &before.jobs);
+        let no_timers = BTreeMap::new();
+        let timers_before = before.map_or(&no_timers, |before| &before.timers);
         Changes {
             submission: (before.map(|before| &before.submission) != Some(&self.submission))
                 .then(|| self.submission.clone()),
@@ -273,6 +296,8 @@ impl Projection {
             decisions: changed(before.map(|before| &before.decisions), &self.decisions),
             jobs: changed(Some(jobs_before), &self.jobs),
             jobs_gone: jobs_before.keys().filter(|id| !self.jobs.contains_key(id)).copied().collect(),
+            timers: changed(Some(timers_before), &self.timers),
+            timers_gone: timers_before.keys().filter(|kind| !self.timers.contains_key(kind)).copied().collect(),
         }
     }
 }
@@ -344,6 +369,7 @@ fn step_run_row(stage: &StageRun, step: &StepRun) -> StepRunRow {
         failure_message: step.failure.as_ref().map(|failure| failure.message.clone()),
         started_at: step.started_at,
         ended_at: step.ended_at,
+        due_at: step.deadlines.due_at,
     }
 }
 
@@ -362,6 +388,7 @@ fn work_item_row(state: &Submission, stage: &StageRun, step: &StepRun, item: &Wo
         closed_at: item.closed_at,
         weight: item.weight,
         veto: item.veto,
+        due_at: step.deadlines.due_at,
     }
 }
 
@@ -397,6 +424,11 @@ fn job_row(state: &Submission, stage: &StageRun, step: &StepRun, job: &Job) -> J
         deadline: job.deadline(),
         heartbeat_timeout: job.spec.retry.heartbeat_timeout.map(milliseconds),
     }
+}
+
+fn timer_rows(state: &Submission) -> BTreeMap<TimerKind, TimerRow> {
+    let row = |timer: Timer| (timer.kind, TimerRow { kind: timer.kind, due_at: timer.at });
+    state.timers().into_iter().map(row).collect()
 }
 
 impl Job {

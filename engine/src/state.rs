@@ -253,6 +253,18 @@ pub struct StepRun {
     pub job: Option<Job>,
     /// An approval step's requests, in the order of their assignment.
     pub work_items: Vec<WorkItem>,
+    /// An approval step's moments.
+    pub deadlines: Deadlines,
+    /// Whether its due date has passed.
+    pub overdue: bool,
+}
+
+/// The moments that an approval step's definition gives it: worked out when it starts, and then fixed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadlines {
+    /// When it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
 }
 
 /// How someone decides.

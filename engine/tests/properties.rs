@@ -306,8 +306,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => prop_oneof![Just(1_000), Just(11_000), Just(310_000), Just(1_000_000)]
             .prop_map(|milliseconds| Ask::Wait { milliseconds }),
         2 => (numbers, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
-        1 => Just(Ask::Wake),
         2 => delegate(),
+        2 => Just(Ask::Wake),
         1 => Just(Ask::SubmitAgain),
         3 => update,
     ]

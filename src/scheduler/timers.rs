@@ -1,6 +1,8 @@
 //! Timers: what the passing of time brings to the lanes. All bounds of jobs are the server's timers, never the broker's
 //! (DESIGN 6).
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use quorate_engine::{command::Command, refusal::Refusal};
@@ -8,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Rejection, Request, Scheduler};
 
-/// How many due jobs, or waiting submissions, are taken at a time.
+/// How many due jobs, due timers, or waiting submissions are taken at a time.
 const DUE_MAX: u32 = 1_000;
 
-/// For how long a due job is left to the server that took it.
+/// For how long a due job or timer is left to the server that took it.
 const DUE_CLAIM: SignedDuration = SignedDuration::from_secs(30);
 
 /// How often a stage whose condition reads `now` is looked at: what the definition promises is "within a minute".
@@ -69,16 +71,24 @@ async fn due(scheduler: &Scheduler, now: Timestamp) -> Vec<Request> {
         })),
         Err(error) => tracing::warn!(%error, "the timers could not read the jobs that are due"),
     }
-    let Some(before) = ago(now, WAKE_INTERVAL) else { return requests };
-    match store.claim_waiting(now, before, DUE_MAX).await {
-        Ok(waiting) => requests.extend(waiting.into_iter().map(|(tenant, submission)| Request {
-            tenant,
-            submission,
-            ask: Ask::Command(Command::Wake),
-            key: None,
-        })),
-        Err(error) => tracing::warn!(%error, "the timers could not read the submissions that wait for time"),
+    // One look is enough for all that is due of a submission.
+    let mut awake = BTreeSet::new();
+    match store.claim_timers(now, claimed_until, DUE_MAX).await {
+        Ok(timed) => awake.extend(timed),
+        Err(error) => tracing::warn!(%error, "the timers that are due could not be read"),
     }
+    if let Some(before) = ago(now, WAKE_INTERVAL) {
+        match store.claim_waiting(now, before, DUE_MAX).await {
+            Ok(waiting) => awake.extend(waiting),
+            Err(error) => tracing::warn!(%error, "the timers could not read the submissions that wait for time"),
+        }
+    }
+    requests.extend(awake.into_iter().map(|(tenant, submission)| Request {
+        tenant,
+        submission,
+        ask: Ask::Command(Command::Wake),
+        key: None,
+    }));
     requests
 }
 

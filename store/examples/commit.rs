@@ -129,6 +129,7 @@ fn step_run(stage_run: StageRunId, at: Timestamp) -> StepRunRow {
         failure_message: None,
         started_at: Some(at),
         ended_at: None,
+        due_at: None,
     }
 }
 

@@ -114,6 +114,15 @@ impl Store for PostgresStore {
         bounded(claim::claim_waiting(&self.pool, now, before, limit)).await
     }
 
+    async fn claim_timers(
+        &self,
+        now: Timestamp,
+        claimed_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Tenant, SubmissionId)>, StoreError> {
+        bounded(claim::claim_timers(&self.pool, now, claimed_until, limit)).await
+    }
+
     async fn history(
         &self,
         tenant: &Tenant,

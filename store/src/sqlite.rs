@@ -153,6 +153,15 @@ impl Store for SqliteStore {
         self.writer.call(move |connection| claim::claim_waiting(connection, now, before, limit)).await
     }
 
+    async fn claim_timers(
+        &self,
+        now: Timestamp,
+        claimed_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Tenant, SubmissionId)>, StoreError> {
+        self.writer.call(move |connection| claim::claim_timers(connection, now, claimed_until, limit)).await
+    }
+
     async fn history(
         &self,
         tenant: &Tenant,

@@ -222,6 +222,16 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(Tenant, SubmissionId)>, StoreError>;
 
+    /// Claims timers whose moment has come, earliest first, until `claimed_until`, and answers their submissions, which are to be
+    /// woken; one with several timers may be named several times. A timer that fires leaves with the commit; one that did not is
+    /// claimed again.
+    async fn claim_timers(
+        &self,
+        now: Timestamp,
+        claimed_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Tenant, SubmissionId)>, StoreError>;
+
     /// A page of a submission's history, after `after` (0: from the first).
     async fn history(
         &self,

@@ -75,6 +75,8 @@ claims! {
         a_silent_job_is_due_and_a_heartbeat_puts_it_off,
         a_job_that_never_starts_is_due_when_all_its_time_is_over,
         a_submission_that_awaits_time_is_looked_at_again,
+        a_timer_is_claimed_when_its_moment_has_come_and_leaves_when_it_has_fired,
+        two_claimers_never_get_the_same_timer,
     }
     true lists {
         submissions_are_listed_in_pages_in_both_directions,

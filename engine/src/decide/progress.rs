@@ -468,8 +468,8 @@ impl Draft<'_, '_> {
         };
         // An ending does not wait for what may never come.
         let is_path = run.ending.is_some();
-        exit || steps.iter().filter_map(|step| Some((step, run.step(&step.name)?))).any(|(step, run)| {
-            match run.status {
+        exit || !self.state.timers().is_empty()
+            || steps.iter().filter_map(|step| Some((step, run.step(&step.name)?))).any(|(step, run)| match run.status {
                 StepRunStatus::NotStarted => !is_path && entry_condition(step).is_some_and(is_awaited),
                 StepRunStatus::InProgress => {
                     run.job.as_ref().is_some_and(crate::state::Job::is_live)
@@ -480,8 +480,7 @@ impl Draft<'_, '_> {
                 | StepRunStatus::Discontinued
                 | StepRunStatus::Canceled
                 | StepRunStatus::Error => false,
-            }
-        })
+            })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     assignees::{Asking, Found, Vetoes},
-    authorize::separation,
+    authorize::{approval_step, separation},
     draft::Draft,
 };
 
@@ -54,6 +54,7 @@ impl Draft<'_, '_> {
         if !reasons.is_empty() {
             self.emit(EventKind::AssigneesLeftOut { step_run, reasons });
         }
+        self.set_deadlines(step_run, step);
         let vetoes = Vetoes::of(&step.veto_by, self.context.directory);
         for Found { assignee, reason, weight } in resolution.found {
             let work_item = WorkItemId(self.context.ids.uuid());
@@ -136,8 +137,14 @@ impl Draft<'_, '_> {
             let token = Token::new(self.state.id, self.context.ids.secret());
             self.emit(EventKind::JobRevived { job, attempt, token });
         }
+        let asks = !errored.is_empty();
         for work_item in errored {
             self.emit(EventKind::WorkItemRevived { work_item });
+        }
+        // The time that it stood in error was nobody's: its moments are counted from now.
+        let name = self.state.step_run(step_run).map(|(_, run)| run.name.clone()).unwrap_or_default();
+        if let (true, Some(step)) = (asks, approval_step(self.context.process, &name)) {
+            self.set_deadlines(step_run, step);
         }
     }
 }

@@ -147,6 +147,8 @@ pub(super) struct Approval {
     pub(super) depends_on: Option<Spanned<Vec<Text>>>,
     #[serde(default)]
     pub(super) allow_reviewer_edit: bool,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) due: Option<Text>,
 }
 
 /// Whom to ask: one of the first six.

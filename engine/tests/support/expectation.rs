@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use quorate_engine::{
     event::EventKind,
     state::{Failure, Submission, WorkItem},
+    timer::{Timer, TimerKind},
 };
 
 use super::{
@@ -125,6 +127,11 @@ fn check_one(
             let found = told.iter().any(|reason| reason.contains(who));
             if found { Ok(()) } else { Err(format!("`{who}` is expected to be left out, and it says {told:?}")) }
         }
+        ["due", step, rest @ ..] => due(step_run(state, step)?.deadlines.due_at, world, rest),
+        ["timers", rest @ ..] => {
+            let timers: Vec<_> = state.timers().iter().map(|timer| timer_text(timer, state, world)).collect();
+            equal("what is timed", &timers.join(", "), &list(rest))
+        }
         ["weight", step, assignee, weight] => {
             equal("the weight", &item(state, step, assignee)?.weight.to_string(), weight)
         }
@@ -143,13 +150,37 @@ fn check_one(
             equal("the wait", &format!("{wait:?}"), &format!("{:?}", Some(span(duration)?.as_millis())))
         }
         ["nothing", "happens"] => equal("what happens", &events(answer, state).join(", "), ""),
-        ["events", rest @ ..] => {
-            let expected: Vec<String> = rest.split(|word| *word == ",").map(|event| event.join(" ")).collect();
-            equal("what happens", &events(answer, state).join(", "), &expected.join(", "))
-        }
+        ["events", rest @ ..] => equal("what happens", &events(answer, state).join(", "), &list(rest)),
         ["only"] => only(state, named),
         words => Err(format!("`{}` says nothing that can be expected", words.join(" "))),
     }
+}
+
+/// Words that commas part.
+fn list(words: &[&str]) -> String {
+    let elements: Vec<String> = words.split(|word| *word == ",").map(|element| element.join(" ")).collect();
+    elements.join(", ")
+}
+
+/// `in 2d` from now, or a moment.
+fn due(at: Option<Timestamp>, world: &World, words: &[&str]) -> Result<(), String> {
+    let Some(at) = at else { return equal("the due date", "none", &words.join(" ")) };
+    match words {
+        ["in", duration] => {
+            let wait = at.duration_since(world.now);
+            equal("the due date", &format!("in {wait:#}"), &format!("in {:#}", span(duration)?))
+        }
+        words => equal("the due date", &at.to_string(), &words.join(" ")),
+    }
+}
+
+/// `STEP_DUE manager in 48h`
+fn timer_text(timer: &Timer, state: &Submission, world: &World) -> String {
+    let subject = match timer.kind {
+        TimerKind::StepDue(step_run) => state.step_run(step_run).map(|(_, step)| step.name.clone()),
+    };
+    let wait = timer.at.duration_since(world.now);
+    format!("{} {} in {}", timer.kind.as_str(), subject.unwrap_or_default(), format!("{wait:#}").replace(' ', ""))
 }
 
 /// Whom a step has left out, and why, where this event says it.
@@ -291,7 +322,9 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::StepCanceled { step_run }
         | E::StepRevived { step_run }
         | E::StepSkipped { step_run, .. }
-        | E::AssigneesLeftOut { step_run, .. } => step(step_run),
+        | E::AssigneesLeftOut { step_run, .. }
+        | E::DeadlinesSet { step_run, .. }
+        | E::StepOverdue { step_run } => step(step_run),
         E::WorkItemAssigned { work_item, .. }
         | E::WorkItemDecided { work_item, .. }
         | E::WorkItemRevived { work_item } => item(work_item),

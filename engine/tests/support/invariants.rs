@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use quorate_engine::{
     command::Command,
     decide::{Decided, may_decide},
@@ -27,6 +28,7 @@ pub(crate) struct Moment<'a> {
     pub(crate) process: &'a Process,
     pub(crate) directory: &'a Directory,
     pub(crate) command: &'a Command,
+    pub(crate) now: Timestamp,
     pub(crate) answer: &'a Result<Answer, Refusal>,
     pub(crate) before: Option<&'a Submission>,
     pub(crate) after: Option<&'a Submission>,
@@ -66,6 +68,8 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     a_record_changes_only_by_an_update_and_only_where_the_process_takes_one,
     no_decision_on_another_record_stands_where_a_change_dismisses_all,
     what_is_reused_was_decided_by_people,
+    after_a_look_at_the_clock_nothing_is_due,
+    only_a_step_that_asks_somebody_is_overdue,
 ];
 
 pub(crate) fn the_same_command_decides_the_same(first: &Result<Decided, Refusal>, second: &Result<Decided, Refusal>) {
@@ -111,6 +115,7 @@ pub(crate) fn the_changes_lead_from_the_old_rows_to_the_new(before: Option<&Proj
             work_items: BTreeMap::new(),
             decisions: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            timers: BTreeMap::new(),
         },
         (None, None) => panic!("the first changes hold no row of the submission"),
     };
@@ -121,6 +126,8 @@ pub(crate) fn the_changes_lead_from_the_old_rows_to_the_new(before: Option<&Proj
     rows.decisions.extend(changes.decisions.into_iter().map(|row| (row.work_item, row)));
     rows.jobs.extend(changes.jobs.into_iter().map(|row| (row.id, row)));
     rows.jobs.retain(|id, _| !changes.jobs_gone.contains(id));
+    rows.timers.extend(changes.timers.into_iter().map(|row| (row.kind, row)));
+    rows.timers.retain(|kind, _| !changes.timers_gone.contains(kind));
     assert_eq!(&rows, after);
 }
 
@@ -571,4 +578,23 @@ fn pairs<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a StepRun, &'a Step
 fn is_anything_open(step: &StepRun) -> bool {
     step.job.as_ref().is_some_and(Job::is_live)
         || step.work_items.iter().any(|item| item.status == WorkItemStatus::Assigned)
+}
+
+fn after_a_look_at_the_clock_nothing_is_due(moment: &Moment<'_>) {
+    if let (Command::Wake, Ok(_), Some(after)) = (moment.command, moment.answer, moment.after) {
+        for timer in after.timers() {
+            assert!(timer.at > moment.now, "{timer:?} is due and was not fired");
+        }
+    }
+}
+
+fn only_a_step_that_asks_somebody_is_overdue(moment: &Moment<'_>) {
+    let Ok(answer) = moment.answer else { return };
+    for event in &answer.events {
+        if let EventKind::StepOverdue { step_run } = &event.kind {
+            let (_, step) = moment.before.and_then(|before| before.step_run(*step_run)).expect("it was there before");
+            assert!(is_anything_open(step), "`{}` is overdue and asks nobody", step.name);
+            assert!(step.deadlines.due_at.is_some_and(|due_at| due_at <= moment.now), "`{}` is not due", step.name);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use quorate_engine::{
     Json,
     command::{Actor, Command, Decide, Report, ReportOutcome, Reported, Submit, UpdateRecord},
@@ -372,5 +372,7 @@ pub(crate) fn json(text: &str) -> Result<Json, String> {
 }
 
 pub(crate) fn span(text: &str) -> Result<SignedDuration, String> {
-    text.parse().map_err(|error| format!("`{text}` is no duration: {error}"))
+    let complain = |error: jiff::Error| format!("`{text}` is no duration: {error}");
+    let span: Span = text.parse().map_err(complain)?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(complain)
 }

@@ -224,6 +224,7 @@ fn approval() -> impl Strategy<Value = StepKind> {
     let exit = option::weighted(0.15, condition(0));
     let distinct_from = option::weighted(0.3, proptest::sample::select(vec!["s0a", "s0b", "s1a"]));
     let allow_submitter = proptest::bool::weighted(0.2);
+    let due = option::weighted(0.3, Just(600_000));
     let veto_by = prop_oneof![
         6 => Just(Vec::new()),
         1 => Just(vec![UserOrGroup::User("carol".to_owned()), UserOrGroup::Group("idle".to_owned())]),
@@ -233,10 +234,10 @@ fn approval() -> impl Strategy<Value = StepKind> {
     let voting = (rule(), veto_by, abstain);
     let field = proptest::sample::select(vec!["amount", "note"]);
     let depends_on = option::weighted(0.5, vec(field.prop_map(|name| RecordPath(vec![name.to_owned()])), 1..=1));
-    let of_record = (depends_on, proptest::bool::weighted(0.3));
+    let of_record = (depends_on, proptest::bool::weighted(0.3), due);
     (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, allow_submitter, of_record).prop_map(
         |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, allow_submitter, of_record)| {
-            let (depends_on, allow_reviewer_edit) = of_record;
+            let (depends_on, allow_reviewer_edit, due) = of_record;
             let mut assign = assign;
             let weighs = matches!(decision.approve, Quorum::Weight(_));
             assign.iter_mut().filter(|_| !weighs).for_each(|rule| rule.weight = 1);
@@ -251,6 +252,7 @@ fn approval() -> impl Strategy<Value = StepKind> {
                 allow_submitter,
                 depends_on,
                 allow_reviewer_edit,
+                due,
             })
         },
     )

@@ -117,6 +117,7 @@ impl World {
             process: &self.process,
             directory: &self.directory,
             command,
+            now: self.now,
             answer: &answer,
             before: before.as_deref(),
             after: self.state.as_deref(),

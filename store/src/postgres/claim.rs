@@ -67,6 +67,15 @@ pub(super) async fn claim_waiting(
     run(pool, sql!("submission/claim_waiting"), &[&now, &before, &i64::from(limit)], read::submission_key).await
 }
 
+pub(super) async fn claim_timers(
+    pool: &Pool,
+    now: Timestamp,
+    claimed_until: Timestamp,
+    limit: u32,
+) -> Result<Vec<(Tenant, SubmissionId)>, StoreError> {
+    run(pool, sql!("timer/claim"), &[&now, &claimed_until, &i64::from(limit)], read::submission_key).await
+}
+
 /// One statement in a transaction of its own, in one round trip.
 async fn run<T>(
     pool: &Pool,

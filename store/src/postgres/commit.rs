@@ -79,6 +79,16 @@ fn work<'a>(batch: &'a Checked<'a>) -> Work<'a> {
             write::job(values, of, row, now, batch.publish_grace);
         }),
     );
+    work.bulk(
+        sql!("timer/delete"),
+        Bulk::of(batch.rows(|commit| &commit.changes.timers_gone), |values, (of, kind)| {
+            write::timer_key(values, of, *kind);
+        }),
+    );
+    work.bulk(
+        sql!("timer/upsert"),
+        Bulk::of(batch.rows(|commit| &commit.changes.timers), |values, (of, row)| write::timer(values, of, row)),
+    );
     work.bulk(sql!("job/heartbeat"), Bulk::of(batch.heartbeats.iter().copied(), write::heartbeat));
     work.bulk(sql!("request/insert"), Bulk::of(batch.requests.iter().copied(), write::request));
     work

@@ -156,13 +156,14 @@ pub(super) async fn projection(
     // One snapshot for all tables: a commit between two of them would show rows that never stood side by side.
     session.run("begin isolation level repeatable read, read only").await?;
     let of: [Param<'_>; 2] = [&tenant.as_str(), &submission.0];
-    let (submissions, stage_runs, step_runs, work_items, decisions, jobs) = futures::try_join!(
+    let (submissions, stage_runs, step_runs, work_items, decisions, jobs, timers) = futures::try_join!(
         session.rows(sql!("submission/get"), &of, read::submission),
         session.rows(sql!("stage_run/of_submission"), &of, read::stage_run),
         session.rows(sql!("step_run/of_submission"), &of, read::step_run),
         session.rows(sql!("work_item/of_submission"), &of, read::work_item),
         session.rows(sql!("decision/of_submission"), &of, read::decision),
         session.rows(sql!("job/of_submission"), &of, read::projected_job),
+        session.rows(sql!("timer/of_submission"), &of, read::timer),
     )?;
     session.run("commit").await?;
     session.release();
@@ -173,5 +174,6 @@ pub(super) async fn projection(
         work_items: work_items.into_iter().map(|row| (row.id, row)).collect(),
         decisions: decisions.into_iter().map(|row| (row.work_item, row)).collect(),
         jobs: jobs.into_iter().map(|row| (row.id, row)).collect(),
+        timers: timers.into_iter().map(|row| (row.kind, row)).collect(),
     }))
 }

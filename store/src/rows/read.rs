@@ -9,9 +9,10 @@ use quorate_engine::{
     directory::{Group, Queue, User},
     expression::Expression,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, UserName, WorkItemId},
-    projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, WorkItemRow},
+    projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, TimerRow, WorkItemRow},
     state::{Assignee, Verdict},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, VersionStatus, WorkItemStatus},
+    timer::TimerKind,
 };
 use serde::de::DeserializeOwned;
 
@@ -94,7 +95,15 @@ pub(crate) fn step_run(columns: &mut impl Columns) -> Result<StepRunRow> {
         failure_message: columns.text_or_null()?,
         started_at: columns.time_or_null()?,
         ended_at: columns.time_or_null()?,
+        due_at: columns.time_or_null()?,
     })
+}
+
+pub(crate) fn timer(columns: &mut impl Columns) -> Result<TimerRow> {
+    let (kind, subject) = (columns.text()?, columns.uuid()?);
+    let kind = TimerKind::from_parts(&kind, subject)
+        .ok_or_else(|| StoreError::Internal(format!("a stored timer has the unknown kind `{kind}`")))?;
+    Ok(TimerRow { kind, due_at: columns.time()? })
 }
 
 pub(crate) fn work_item(columns: &mut impl Columns) -> Result<WorkItemRow> {
@@ -112,6 +121,7 @@ pub(crate) fn work_item(columns: &mut impl Columns) -> Result<WorkItemRow> {
         closed_at: columns.time_or_null()?,
         weight: columns.number()?,
         veto: columns.flag()?,
+        due_at: columns.time_or_null()?,
     })
 }
 

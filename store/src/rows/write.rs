@@ -6,9 +6,10 @@ use quorate_engine::{
     directory::{Group, Queue, User},
     expression::Expression,
     id::{SubmissionId, Tenant, UserName},
-    projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, WorkItemRow},
+    projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, TimerRow, WorkItemRow},
     state::Verdict,
     status::SubmissionStatus,
+    timer::TimerKind,
 };
 
 use super::{Values, deliver_at, due_at};
@@ -96,6 +97,18 @@ pub(crate) fn step_run<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a
     values.text(row.failure_message.as_deref());
     values.time(row.started_at);
     values.time(row.ended_at);
+    values.time(row.due_at);
+}
+
+pub(crate) fn timer<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a TimerRow) {
+    timer_key(values, of, row.kind);
+    values.time(Some(row.due_at));
+}
+
+pub(crate) fn timer_key<'a>(values: &mut impl Values<'a>, of: Owner<'a>, kind: TimerKind) {
+    owner(values, of);
+    values.text(Some(kind.as_str()));
+    values.uuid(Some(kind.subject()));
 }
 
 pub(crate) fn work_item<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a WorkItemRow) {
@@ -113,6 +126,7 @@ pub(crate) fn work_item<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'
     values.time(row.closed_at);
     values.number(Some(row.weight.into()));
     values.flag(row.veto);
+    values.time(row.due_at);
 }
 
 pub(crate) fn decision<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a DecisionRow) {

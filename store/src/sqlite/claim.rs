@@ -82,6 +82,18 @@ pub(super) fn claim_waiting(
     })
 }
 
+pub(super) fn claim_timers(
+    connection: &mut Connection,
+    now: Timestamp,
+    claimed_until: Timestamp,
+    limit: u32,
+) -> Result<Vec<(Tenant, SubmissionId)>, StoreError> {
+    relaxed(connection, |transaction| {
+        let params = (time_text(now), time_text(claimed_until), limit);
+        rows(transaction, sql!("timer/claim"), params, |columns| read::submission_key(columns))
+    })
+}
+
 /// Notes a sign of life of a job that is at this attempt.
 pub(super) fn hear(connection: &Connection, beat: &Heartbeat) -> Result<(), StoreError> {
     let key = (beat.tenant.as_str(), beat.submission.to_string(), beat.job.to_string(), beat.attempt);

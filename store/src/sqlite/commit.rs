@@ -65,6 +65,12 @@ fn write_batch(to: &Connection, batch: &Checked<'_>) -> Result<(), StoreError> {
     write_each(to, sql!("job/upsert"), batch.rows(|commit| &commit.changes.jobs), |values, (of, row)| {
         write::job(values, of, row, now, batch.publish_grace);
     })?;
+    write_each(to, sql!("timer/delete"), batch.rows(|commit| &commit.changes.timers_gone), |values, (of, kind)| {
+        write::timer_key(values, of, *kind);
+    })?;
+    write_each(to, sql!("timer/upsert"), batch.rows(|commit| &commit.changes.timers), |values, (of, row)| {
+        write::timer(values, of, row);
+    })?;
     for heartbeat in &batch.heartbeats {
         hear(to, heartbeat)?;
     }

@@ -153,6 +153,7 @@ pub(super) fn projection(
     let work_items = rows(&snapshot, sql!("work_item/of_submission"), of, |columns| read::work_item(columns))?;
     let decisions = rows(&snapshot, sql!("decision/of_submission"), of, |columns| read::decision(columns))?;
     let jobs = rows(&snapshot, sql!("job/of_submission"), of, |columns| read::projected_job(columns))?;
+    let timers = rows(&snapshot, sql!("timer/of_submission"), of, |columns| read::timer(columns))?;
     Ok(Some(Projection {
         submission: row,
         stage_runs: stage_runs.into_iter().map(|row| (row.id, row)).collect(),
@@ -160,5 +161,6 @@ pub(super) fn projection(
         work_items: work_items.into_iter().map(|row| (row.id, row)).collect(),
         decisions: decisions.into_iter().map(|row| (row.work_item, row)).collect(),
         jobs: jobs.into_iter().map(|row| (row.id, row)).collect(),
+        timers: timers.into_iter().map(|row| (row.kind, row)).collect(),
     }))
 }

@@ -175,3 +175,54 @@ pub(crate) async fn a_submission_that_awaits_time_is_looked_at_again(on: Fixture
     run.commit(&*on.store, after(63)).await.unwrap();
     assert!(looked(600, 500).await.is_empty());
 }
+
+pub(crate) async fn a_timer_is_claimed_when_its_moment_has_come_and_leaves_when_it_has_fired(on: Fixture) {
+    stored(&*on.store).await;
+    let mut run = Run::new("purchase", Assignee::User("bob".to_owned()));
+    run.set_due(Some(after(100)));
+    run.commit(&*on.store, start()).await.unwrap();
+    assert_eq!(on.store.projection(&tenant(), run.id()).await.unwrap(), Some(project(&run.state)));
+    let claimed = async |at: i64| on.other.claim_timers(after(at), after(at + 30), 10).await.unwrap();
+    assert!(claimed(99).await.is_empty());
+    assert_eq!(claimed(100).await, [(tenant(), run.id())]);
+    assert!(claimed(129).await.is_empty(), "it is claimed");
+    assert_eq!(claimed(130).await, [(tenant(), run.id())], "whoever claimed it has not come back");
+
+    // Put off: the claim on the moment before is void.
+    run.set_due(Some(after(140)));
+    run.commit(&*on.store, after(131)).await.unwrap();
+    assert!(claimed(139).await.is_empty());
+    assert_eq!(claimed(140).await, [(tenant(), run.id())]);
+
+    run.step(1).overdue = true;
+    run.commit(&*on.store, after(141)).await.unwrap();
+    assert!(claimed(1_000).await.is_empty(), "it has fired");
+    assert_eq!(on.store.projection(&tenant(), run.id()).await.unwrap(), Some(project(&run.state)));
+    assert_eq!(on.database.column("select kind from timer").await, Vec::<String>::new());
+}
+
+pub(crate) async fn two_claimers_never_get_the_same_timer(on: Fixture) {
+    let mut runs: Vec<Run> = (0..60).map(|_| Run::new("purchase", Assignee::User("bob".to_owned()))).collect();
+    runs.iter_mut().for_each(|run| run.set_due(Some(after(1))));
+    let made = runs.iter_mut().map(|run| run.next(vec![comment("new")])).collect();
+    on.store.commit(&batch(made, start())).await.unwrap();
+
+    let barrier = Arc::new(Barrier::new(4));
+    let claimers = [&on.store, &on.other, &on.store, &on.other].map(|store| {
+        let (store, barrier) = (Arc::clone(store), Arc::clone(&barrier));
+        tokio::spawn(async move {
+            let mut claimed = Vec::new();
+            barrier.wait().await;
+            for _ in 0..10 {
+                claimed.extend(store.claim_timers(after(10), after(70), 7).await.unwrap());
+            }
+            claimed
+        })
+    });
+    let mut all = Vec::new();
+    for claimer in claimers {
+        all.extend(claimer.await.unwrap().into_iter().map(|(_, submission)| submission));
+    }
+    let distinct: BTreeSet<SubmissionId> = all.iter().copied().collect();
+    assert_eq!((all.len(), distinct.len()), (60, 60));
+}

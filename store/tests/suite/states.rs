@@ -8,8 +8,8 @@ use quorate_engine::{
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     projection::{Projection, project},
     state::{
-        Assignee, Decision, Job, JobExecution, JobKind, JobSpec, Record, RetryPolicy, StageRun, StepRun, Submission,
-        Verdict, VersionRef, WorkItem,
+        Assignee, Deadlines, Decision, Job, JobExecution, JobKind, JobSpec, Record, RetryPolicy, StageRun, StepRun,
+        Submission, Verdict, VersionRef, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
@@ -119,6 +119,11 @@ impl Run {
         AttemptKey { tenant: tenant(), submission, job: job.id, attempt: job.attempt }
     }
 
+    /// Its approval step is due at this time.
+    pub(crate) fn set_due(&mut self, at: Option<Timestamp>) {
+        self.step(1).deadlines = Deadlines { due_at: at };
+    }
+
     /// A worker starts its job.
     pub(crate) fn start_job(&mut self, at: Timestamp) {
         self.job().status = JobStatus::Running;
@@ -224,6 +229,8 @@ fn step(name: &str, status: StepRunStatus) -> StepRun {
         reused: None,
         job: None,
         work_items: Vec::new(),
+        deadlines: Deadlines::default(),
+        overdue: false,
     }
 }
 

@@ -56,6 +56,7 @@ impl Checker<'_> {
             allow_submitter: source.allow_submitter,
             depends_on: depends_on?,
             allow_reviewer_edit: source.allow_reviewer_edit,
+            due: self.duration_if_given(source.due.as_ref(), &format!("{path}.due")),
         })
     }
 

@@ -1,17 +1,17 @@
 insert into work_item (
     tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
-    closed_at, weight, veto
+    closed_at, weight, veto, due_at
 )
 select
     tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
-    closed_at, weight, veto
+    closed_at, weight, veto, due_at
 from unnest(
     $1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
     $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[],
-    $14::bigint[], $15::boolean[]
+    $14::bigint[], $15::boolean[], $16::timestamptz[]
 ) as row (
     tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
-    closed_at, weight, veto
+    closed_at, weight, veto, due_at
 )
 on conflict (tenant, submission, id) do update set
     step_run = excluded.step_run,
@@ -25,4 +25,5 @@ on conflict (tenant, submission, id) do update set
     assigned_at = excluded.assigned_at,
     closed_at = excluded.closed_at,
     weight = excluded.weight,
-    veto = excluded.veto
+    veto = excluded.veto,
+    due_at = excluded.due_at

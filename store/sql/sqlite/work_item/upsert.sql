@@ -1,8 +1,8 @@
 insert into work_item (
     tenant, submission, id, step_run, process, stage, step, assignee_kind, assignee, reason, status, assigned_at,
-    closed_at, weight, veto
+    closed_at, weight, veto, due_at
 ) values (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16
 )
 on conflict (tenant, submission, id) do update set
     step_run = excluded.step_run,
@@ -16,4 +16,5 @@ on conflict (tenant, submission, id) do update set
     assigned_at = excluded.assigned_at,
     closed_at = excluded.closed_at,
     weight = excluded.weight,
-    veto = excluded.veto
+    veto = excluded.veto,
+    due_at = excluded.due_at
