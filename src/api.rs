@@ -8,6 +8,7 @@ mod directory;
 pub mod errors;
 mod filter;
 mod flow;
+mod inbox;
 mod job;
 mod pages;
 mod process;

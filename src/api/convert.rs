@@ -148,6 +148,8 @@ pub(super) fn work_item(state: &Submission, stage: &StageRun, step: &StepRun, it
         record_id: state.record.id.clone(),
         weight: item.weight,
         veto: item.veto,
+        on_behalf_of: String::new(),
+        delegation: String::new(),
     }
 }
 
@@ -174,6 +176,8 @@ pub(super) fn work_item_entry(entry: WorkItemEntry) -> v1::WorkItem {
         record_id: submission.record_id,
         weight: item.weight,
         veto: item.veto,
+        on_behalf_of: String::new(),
+        delegation: String::new(),
     }
 }
 

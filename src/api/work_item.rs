@@ -50,20 +50,16 @@ impl WorkItemService for Api {
     ) -> Result<Response<v1::WorkItemServiceListResponse>, Status> {
         let (principal, message) = self.caller(request, READERS).await?;
         let terms = filter::parse(&message.filter, &["status", "process", "submission", "assignee"])?;
-        let mut status = filter::read(&terms, "status", "a status such as ASSIGNED", WorkItemStatus::parse)?;
-        let mut assignees =
-            filter::read(&terms, "assignee", "of the form user:NAME, group:NAME or queue:NAME", |text| {
-                let (kind, name) = text.split_once(':')?;
-                Some(vec![Assignee::from_parts(kind, name)?])
-            })?;
-        if terms.is_empty() {
-            status = Some(WorkItemStatus::Assigned);
-            assignees = Some(self.assignees_of(&principal).await?);
-        }
         let size = pages::size(message.page_size)?;
-        // An inbox is its owner's own query.
-        let owner = if terms.is_empty() { principal.name.as_str() } else { "" };
-        let query = ["work_items", &message.filter, owner];
+        if terms.is_empty() {
+            return Ok(Response::new(self.inbox(&principal, size, &message.page_token).await?));
+        }
+        let status = filter::read(&terms, "status", "a status such as ASSIGNED", WorkItemStatus::parse)?;
+        let assignees = filter::read(&terms, "assignee", "of the form user:NAME, group:NAME or queue:NAME", |text| {
+            let (kind, name) = text.split_once(':')?;
+            Some(vec![Assignee::from_parts(kind, name)?.into()])
+        })?;
+        let query = ["work_items", &message.filter];
         let submission = filter::read(&terms, "submission", "a submission's id", |text| text.parse().ok())?;
         let entries = self
             .scheduler
@@ -222,16 +218,6 @@ impl Api {
         });
         let answer = self.ask(&principal.tenant, submission, Ask::Command(command), key).await;
         self.settle(&principal.tenant, answer).await
-    }
-
-    /// Whom a work item may ask so that this person may decide it: themselves, their groups and their queues.
-    async fn assignees_of(&self, principal: &Principal) -> Result<Vec<Assignee>, Status> {
-        let catalog = self.scheduler.catalog();
-        let snapshot = catalog.current(&principal.tenant).await.map_err(|error| errors::store(&error))?;
-        let (name, directory) = (principal.name.as_str(), &snapshot.directory);
-        let groups = directory.groups_of(name).into_iter().map(|group| Assignee::Group(group.to_owned()));
-        let queues = directory.queues_of(name).into_iter().map(|queue| Assignee::Queue(queue.to_owned()));
-        Ok(std::iter::once(Assignee::User(name.to_owned())).chain(groups).chain(queues).collect())
     }
 
     async fn submissions_of(

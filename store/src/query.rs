@@ -47,8 +47,8 @@ pub struct SubmissionQuery {
 pub struct WorkItemQuery {
     /// Whose.
     pub tenant: Tenant,
-    /// Of one of these assignees: an inbox asks for a user, their groups and their queues.
-    pub assignees: Option<Vec<Assignee>>,
+    /// Of one of these assignees: an inbox asks for a user, their groups and their queues, and those for whom they act.
+    pub assignees: Option<Vec<AssigneeScope>>,
     /// In this status.
     pub status: Option<WorkItemStatus>,
     /// Of this process.
@@ -61,10 +61,29 @@ pub struct WorkItemQuery {
     pub limit: u32,
 }
 
+/// The work items of an assignee, or those of one process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AssigneeScope {
+    /// Whom the items ask.
+    pub assignee: Assignee,
+    /// Of this process only.
+    pub process: Option<String>,
+}
+
+impl From<Assignee> for AssigneeScope {
+    fn from(assignee: Assignee) -> Self {
+        Self { assignee, process: None }
+    }
+}
+
 impl WorkItemQuery {
-    /// The assignees, each once: an item of an assignee who is named twice is to be listed once.
-    pub(crate) fn distinct_assignees(&self) -> Option<BTreeSet<&Assignee>> {
-        self.assignees.as_ref().map(|assignees| assignees.iter().collect())
+    /// The assignees, so that no item is in two of them: an item of an assignee who is named twice is to be listed once.
+    pub(crate) fn distinct_assignees(&self) -> Option<BTreeSet<&AssigneeScope>> {
+        let scopes: BTreeSet<&AssigneeScope> = self.assignees.as_ref()?.iter().collect();
+        let whole: BTreeSet<&Assignee> =
+            scopes.iter().filter(|scope| scope.process.is_none()).map(|scope| &scope.assignee).collect();
+        let within = |scope: &&AssigneeScope| scope.process.is_some() && whole.contains(&scope.assignee);
+        Some(scopes.into_iter().filter(|scope| !within(scope)).collect())
     }
 }
 

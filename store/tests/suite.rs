@@ -82,6 +82,7 @@ claims! {
         submissions_are_listed_in_pages_in_both_directions,
         submissions_are_filtered,
         an_inbox_is_the_items_of_all_its_assignees_by_time,
+        an_inbox_may_hold_items_of_one_process_only,
         work_items_are_filtered,
         histories_are_read_in_pages,
         jobs_are_listed_and_counted,

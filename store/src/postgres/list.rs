@@ -17,7 +17,7 @@ use super::{
 use crate::{
     StoreError,
     log::StoredEvent,
-    query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
+    query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read},
     store::OpenJobRow,
 };
@@ -93,9 +93,12 @@ pub(super) async fn list_work_items(pool: &Pool, query: &WorkItemQuery) -> Resul
     let tenant = query.tenant.as_str();
     let limit = page_rows(query.limit);
     let assignees = query.distinct_assignees();
-    let (kinds, names): (Option<Vec<&str>>, Option<Vec<&str>>) = assignees
-        .map(|assignees| assignees.into_iter().map(|assignee| (assignee.kind(), assignee.name())).unzip())
-        .unzip();
+    let column = |of: fn(&AssigneeScope) -> Option<&str>| -> Option<Vec<Option<&str>>> {
+        assignees.as_ref().map(|scopes| scopes.iter().map(|scope| of(scope)).collect())
+    };
+    let kinds = column(|scope| Some(scope.assignee.kind()));
+    let names = column(|scope| Some(scope.assignee.name()));
+    let processes = column(|scope| scope.process.as_deref());
     let submission = query.submission.map(|id| id.0);
 
     let mut params: Vec<(Param<'_>, Type)> = vec![
@@ -115,7 +118,7 @@ pub(super) async fn list_work_items(pool: &Pool, query: &WorkItemQuery) -> Resul
         sql!("work_item/list")
     };
     if submission.is_some() || kinds.is_some() {
-        params.extend([(&kinds as Param<'_>, Type::TEXT_ARRAY), (&names as Param<'_>, Type::TEXT_ARRAY)]);
+        params.extend([&kinds, &names, &processes].map(|column| (column as Param<'_>, Type::TEXT_ARRAY)));
     }
     let session = Session::open(pool).await?;
     let entries = session.rows_planned_afresh(sql, &params, read::work_item_entry).await?;

@@ -3,7 +3,6 @@
 use quorate_engine::{
     id::{SubmissionId, Tenant},
     projection::{Projection, SubmissionRow},
-    state::Assignee,
     status::{JobStatus, SubmissionStatus, WorkItemStatus},
 };
 use rusqlite::Connection;
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     StoreError,
-    query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
+    query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::read,
     store::OpenJobRow,
 };
@@ -53,12 +52,17 @@ pub(super) fn list_work_items(
     connection: &Connection,
     query: &WorkItemQuery,
 ) -> Result<Vec<WorkItemEntry>, StoreError> {
-    let assignees: Vec<Option<&Assignee>> = match query.distinct_assignees() {
+    let assignees: Vec<Option<&AssigneeScope>> = match query.distinct_assignees() {
         Some(assignees) => assignees.into_iter().map(Some).collect(),
         None => vec![None],
     };
     let mut entries = Vec::new();
     for assignee in assignees {
+        // Of two processes there is no item.
+        let scope = assignee.and_then(|assignee| assignee.process.as_ref());
+        if scope.is_some() && query.process.is_some() && scope != query.process.as_ref() {
+            continue;
+        }
         if query.submission.is_some() {
             entries.extend(entries_of_submission(connection, query, assignee)?);
             continue;
@@ -83,14 +87,15 @@ fn page_of_entries(
     connection: &Connection,
     sql: &'static str,
     query: &WorkItemQuery,
-    assignee: Option<&Assignee>,
+    assignee: Option<&AssigneeScope>,
 ) -> Result<Vec<WorkItemEntry>, StoreError> {
     let (after_at, after_id) = query.after.map(|(at, id)| (time_text(at), id.to_string())).unzip();
     let status = query.status.map(WorkItemStatus::as_str);
-    let all = (query.tenant.as_str(), status, &query.process, after_at, after_id, page_rows(query.limit));
+    let process = query.process.as_ref().or(assignee.and_then(|assignee| assignee.process.as_ref()));
+    let all = (query.tenant.as_str(), status, process, after_at, after_id, page_rows(query.limit));
     match assignee {
         None => rows(connection, sql, all, |columns| read::work_item_entry(columns)),
-        Some(assignee) => {
+        Some(AssigneeScope { assignee, .. }) => {
             let params = (all.0, all.1, all.2, all.3, all.4, all.5, assignee.kind(), assignee.name());
             rows(connection, sql, params, |columns| read::work_item_entry(columns))
         }
@@ -100,19 +105,19 @@ fn page_of_entries(
 fn entries_of_submission(
     connection: &Connection,
     query: &WorkItemQuery,
-    assignee: Option<&Assignee>,
+    assignee: Option<&AssigneeScope>,
 ) -> Result<Vec<WorkItemEntry>, StoreError> {
     let (after_at, after_id) = query.after.map(|(at, id)| (time_text(at), id.to_string())).unzip();
     let params = (
         query.tenant.as_str(),
         query.status.map(WorkItemStatus::as_str),
-        &query.process,
+        query.process.as_ref().or(assignee.and_then(|assignee| assignee.process.as_ref())),
         after_at,
         after_id,
         page_rows(query.limit),
         query.submission.map(|id| id.to_string()),
-        assignee.map(Assignee::kind),
-        assignee.map(Assignee::name),
+        assignee.map(|scope| scope.assignee.kind()),
+        assignee.map(|scope| scope.assignee.name()),
     );
     rows(connection, sql!("work_item/list_of_submission"), params, |columns| read::work_item_entry(columns))
 }

@@ -6,7 +6,7 @@ use quorate_engine::{
     state::Assignee,
     status::{JobStatus, SubmissionStatus, WorkItemStatus},
 };
-use quorate_store::query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery};
+use quorate_store::query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery};
 use uuid::Uuid;
 
 use crate::{
@@ -15,7 +15,11 @@ use crate::{
     states::{Run, after, batch, comment, start, tenant},
 };
 
-fn user(name: &str) -> Assignee {
+fn user(name: &str) -> AssigneeScope {
+    person(name).into()
+}
+
+fn person(name: &str) -> Assignee {
     Assignee::User(name.to_owned())
 }
 
@@ -62,7 +66,7 @@ fn jobs() -> JobQuery {
 async fn seven(on: &Fixture) -> Vec<Run> {
     let mut runs = Vec::new();
     for number in 0..7 {
-        let mut run = Run::new(if number % 2 == 0 { "purchase" } else { "travel" }, user(["bob", "dan"][number % 2]));
+        let mut run = Run::new(if number % 2 == 0 { "purchase" } else { "travel" }, person(["bob", "dan"][number % 2]));
         run.state.submitted_at = after(i64::try_from(number).unwrap() / 2);
         run.item().assigned_at = after(i64::try_from(number).unwrap() / 2);
         run.state.record.id = format!("PR-{number}");
@@ -137,7 +141,7 @@ pub(crate) async fn an_inbox_is_the_items_of_all_its_assignees_by_time(on: Fixtu
     let mut runs = seven(&on).await;
     let expected: Vec<WorkItemId> = runs.iter_mut().map(|run| run.item().id).collect();
     let mut query = WorkItemQuery {
-        assignees: Some(vec![user("dan"), user("bob"), user("bob"), Assignee::Group("bob".to_owned())]),
+        assignees: Some(vec![user("dan"), user("bob"), user("bob"), Assignee::Group("bob".to_owned()).into()]),
         status: Some(WorkItemStatus::Assigned),
         limit: 4,
         ..work_items()
@@ -151,6 +155,28 @@ pub(crate) async fn an_inbox_is_the_items_of_all_its_assignees_by_time(on: Fixtu
     assert_eq!(ids(&on.store.list_work_items(&query).await.unwrap()), expected[4..]);
     query.assignees = Some(Vec::new());
     assert!(on.store.list_work_items(&query).await.unwrap().is_empty());
+}
+
+pub(crate) async fn an_inbox_may_hold_items_of_one_process_only(on: Fixture) {
+    // Bob is asked by every other one, of purchases; dan by the rest, of travel.
+    let mut runs = seven(&on).await;
+    let all: Vec<WorkItemId> = runs.iter_mut().map(|run| run.item().id).collect();
+    let of_bob: Vec<WorkItemId> = all.iter().copied().step_by(2).collect();
+    let scope = |name: &str, process: &str| AssigneeScope { process: Some(process.to_owned()), ..user(name) };
+    let list = async |assignees, process: Option<&str>, submission| {
+        let process = process.map(str::to_owned);
+        let query = WorkItemQuery { assignees: Some(assignees), process, submission, ..work_items() };
+        ids(&on.store.list_work_items(&query).await.unwrap())
+    };
+    let both = || vec![scope("dan", "travel"), scope("bob", "travel"), scope("bob", "purchase")];
+    assert_eq!(list(both(), None, None).await, all);
+    assert_eq!(list(both(), Some("purchase"), None).await, of_bob);
+    assert_eq!(list(vec![scope("dan", "purchase"), scope("bob", "purchase")], None, None).await, of_bob);
+    assert!(list(vec![scope("dan", "purchase"), scope("bob", "travel")], None, None).await.is_empty());
+    // Who is asked for whole is listed once.
+    assert_eq!(list(vec![scope("bob", "purchase"), user("bob"), user("dan")], None, None).await, all);
+    assert_eq!(list(both(), None, Some(runs[1].id())).await, all[1..2]);
+    assert!(list(vec![scope("dan", "purchase"), user("bob")], None, Some(runs[1].id())).await.is_empty());
 }
 
 pub(crate) async fn work_items_are_filtered(on: Fixture) {
@@ -189,7 +215,7 @@ pub(crate) async fn work_items_are_filtered(on: Fixture) {
 }
 
 pub(crate) async fn histories_are_read_in_pages(on: Fixture) {
-    let mut run = Run::new("purchase", user("bob"));
+    let mut run = Run::new("purchase", person("bob"));
     let commit = run.next((0..5).map(|number| comment(&number.to_string())).collect());
     on.store.commit(&batch(vec![commit], start())).await.unwrap();
     let page = async |after, limit| -> Vec<u64> {
@@ -250,13 +276,14 @@ pub(crate) async fn an_inbox_reads_no_more_than_its_page(on: Fixture) {
         Database::Postgres(url) => {
             let sql = statement("postgres", "work_item/list_of_assignees.sql");
             let prepare = format!(
-                "prepare inbox (text, text, text, timestamptz, uuid, bigint, text[], text[]) as {sql}; \
+                "prepare inbox (text, text, text, timestamptz, uuid, bigint, text[], text[], text[]) as {sql}; \
                  set plan_cache_mode = force_custom_plan"
             );
             let client = client(url).await;
             client.batch_execute(&prepare).await.unwrap();
-            let explain =
-                "explain execute inbox ('default', 'ASSIGNED', null, null, null, 50, '{user,user}', '{bob,dan}')";
+            let explain = "explain execute inbox (
+                'default', 'ASSIGNED', null, null, null, 50, '{user,user}', '{bob,dan}', '{null,purchase}'
+            )";
             texts(&client.simple_query(explain).await.unwrap())
         }
         Database::Sqlite(path) => {

@@ -10,13 +10,14 @@ select
     d.delegation
 from (
     select w.*
-    from unnest($7::text[], $8::text[]) as assignee (kind, name)
+    from unnest($7::text[], $8::text[], $9::text[]) as assignee (kind, name, process)
     cross join lateral (
         (
             select w.*
             from work_item w
             where w.tenant = $1
                 and w.assignee_kind = assignee.kind and w.assignee = assignee.name
+                and (assignee.process is null or w.process = assignee.process)
                 and w.status = 'ASSIGNED' and ($2::text is null or $2 = 'ASSIGNED')
                 and ($2::text is null or w.status = $2)
                 and ($3::text is null or w.process = $3)
@@ -30,6 +31,7 @@ from (
             from work_item w
             where w.tenant = $1
                 and w.assignee_kind = assignee.kind and w.assignee = assignee.name
+                and (assignee.process is null or w.process = assignee.process)
                 and w.status <> 'ASSIGNED' and ($2::text is null or $2 <> 'ASSIGNED')
                 and ($2::text is null or w.status = $2)
                 and ($3::text is null or w.process = $3)

@@ -11,7 +11,11 @@ join submission s on s.tenant = w.tenant and s.id = w.submission
 left join decision d on d.tenant = w.tenant and d.submission = w.submission and d.work_item = w.id
 where w.tenant = $1
     and w.submission = $7
-    and ($8::text[] is null or (w.assignee_kind, w.assignee) in (select * from unnest($8::text[], $9::text[])))
+    and ($8::text[] is null or exists (
+        select from unnest($8::text[], $9::text[], $10::text[]) as assignee (kind, name, process)
+        where assignee.kind = w.assignee_kind and assignee.name = w.assignee
+            and (assignee.process is null or assignee.process = w.process)
+    ))
     and ($2::text is null or w.status = $2)
     and ($3::text is null or w.process = $3)
     and ($4::timestamptz is null or (w.assigned_at, w.id) > ($4, $5::uuid))
