@@ -6,6 +6,7 @@
 mod apply;
 mod bench;
 mod data;
+mod delegation;
 mod documents;
 mod failure;
 mod inbox;
@@ -117,6 +118,11 @@ pub(crate) enum Command {
     Reject(inbox::RejectArgs),
     /// Abstain from deciding work items, where their step allows it
     Abstain(inbox::ApproveArgs),
+    /// Let somebody decide in your place, for a time
+    Delegate(delegation::DelegateArgs),
+    /// Delete things
+    #[command(subcommand)]
+    Delete(delegation::DeleteCommand),
     /// Take a submission back: by its submitter, or an administrator
     Recall(operate::EndArgs),
     /// End a submission: by an administrator
@@ -222,6 +228,8 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Approve(args) => inbox::approve(&args, session).await,
         Command::Reject(args) => inbox::reject(&args, session).await,
         Command::Abstain(args) => inbox::abstain(&args, session).await,
+        Command::Delegate(args) => delegation::delegate(args, session).await,
+        Command::Delete(command) => delegation::delete(command, session).await,
         Command::Recall(args) => operate::recall(args, session).await,
         Command::Cancel(args) => operate::cancel(args, session).await,
         Command::Comment(args) => operate::comment(args, session).await,

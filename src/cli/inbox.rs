@@ -17,8 +17,8 @@ use crate::{
     },
     client::{Client, request_id},
     proto::v1::{
-        Verdict, WorkItem, WorkItemServiceBatchDecideRequest, WorkItemServiceDecideRequest, WorkItemServiceGetRequest,
-        WorkItemServiceListRequest,
+        Decision, Verdict, WorkItem, WorkItemServiceBatchDecideRequest, WorkItemServiceDecideRequest,
+        WorkItemServiceGetRequest, WorkItemServiceListRequest,
     },
 };
 
@@ -75,7 +75,7 @@ pub(crate) async fn inbox(args: &InboxArgs, session: &mut Session<'_, '_>) -> Re
         let mut table = Table::new(&["ITEM", "PROCESS", "SUMMARY", "SUBMITTER", "ASSIGNED TO", "SINCE"]);
         for item in items {
             let since = time(item.assigned_at.as_ref());
-            table.row([&item.id, &item.process, &summary(item), &item.submitter, &assignee(item), &since]);
+            table.row([&item.id, &item.process, &summary(item), &item.submitter, &asked(item), &since]);
         }
         table.print(out)
     })?;
@@ -218,14 +218,30 @@ fn status(item: &WorkItem) -> &'static str {
     enum_name(item.status().as_str_name(), "WORK_ITEM_STATUS_")
 }
 
+/// Whom it asks, and, where that is not the caller, for whom they may decide it: `for bob`, `group:finance, for bob`.
+fn asked(item: &WorkItem) -> String {
+    let (assignee, person) = (assignee(item), &item.on_behalf_of);
+    match person.as_str() {
+        "" => assignee,
+        person if assignee == format!("user:{person}") => format!("for {person}"),
+        person => format!("{assignee}, for {person}"),
+    }
+}
+
+/// Who decided, and for whom: `carol for bob`.
+pub(crate) fn decided_by(decision: &Decision) -> String {
+    let Decision { actor, on_behalf_of, .. } = decision;
+    if on_behalf_of.is_empty() { actor.clone() } else { format!("{actor} for {on_behalf_of}") }
+}
+
 /// Writes work items as a table that shows those that are closed as well.
 pub(crate) fn print_items(items: &[WorkItem], out: &mut dyn io::Write) -> io::Result<()> {
     let mut table = Table::new(&["ITEM", "SUBMISSION", "STEP", "ASSIGNED TO", "STATUS", "BY", "SINCE"]);
     for item in items {
-        let by = item.decision.as_ref().map(|decision| decision.actor.as_str()).unwrap_or_default();
+        let by = item.decision.as_ref().map(decided_by).unwrap_or_default();
         let since = time(item.closed_at.as_ref().or(item.assigned_at.as_ref()));
         let step = format!("{}/{}", item.stage, item.step);
-        table.row([&item.id, &item.submission, &step, &assignee(item), status(item), by, &since]);
+        table.row([&item.id, &item.submission, &step, &assignee(item), status(item), &by, &since]);
     }
     table.print(out)
 }

@@ -10,8 +10,9 @@ use crate::{
     cli::{
         Failure,
         data::to_object,
+        delegation::print_delegations,
         failure::answered,
-        inbox::print_items,
+        inbox::{decided_by, print_items},
         output::{Format, Session, enum_name, status_name, to_json},
         table::{Table, print_fields, time},
         watch::in_round,
@@ -72,6 +73,8 @@ pub(crate) enum ListCommand {
     Groups(PageArgs),
     /// List the queues of the directory
     Queues(PageArgs),
+    /// List delegations, those that have ended included: your own, or all for an administrator; filter by delegator, delegate
+    Delegations(FilterArgs),
 }
 
 /// What to list.
@@ -176,6 +179,12 @@ pub(crate) async fn list(command: &ListCommand, session: &mut Session<'_, '_>) -
         ListCommand::Queues(args) => {
             let listed = list_of!(session, args, directory.list_queues(DirectoryServiceListQueuesRequest {}) -> queues);
             print_list(&listed, print_queues, session)
+        }
+        ListCommand::Delegations(args) => {
+            let listed = list_of!(session, &args.page, directory.list_delegations(DirectoryServiceListDelegationsRequest {
+                filter: args.filter.clone()
+            }) -> delegations);
+            print_list(&listed, print_delegations, session)
         }
     }
 }
@@ -379,7 +388,8 @@ fn print_item(item: &WorkItem, out: &mut dyn Write) -> io::Result<()> {
         ("weight", if item.weight > 1 { item.weight.to_string() } else { String::new() }),
         ("veto", if item.veto { "a rejection settles the step".to_owned() } else { String::new() }),
         ("status", enum_name(item.status().as_str_name(), "WORK_ITEM_STATUS_").to_owned()),
-        ("decided by", decision.actor),
+        ("decided by", decided_by(&decision)),
+        ("by delegation", decision.delegation),
         ("comment", decision.comment),
         ("assigned", time(item.assigned_at.as_ref())),
         ("closed", time(item.closed_at.as_ref())),
@@ -437,10 +447,10 @@ fn print_jobs(jobs: &[OpenJob], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn print_users(users: &[User], out: &mut dyn Write) -> io::Result<()> {
-    let mut table = Table::new(&["NAME", "ACTIVE", "MANAGER", "E-MAIL"]);
+    let mut table = Table::new(&["NAME", "ACTIVE", "MANAGER", "E-MAIL", "TIME ZONE"]);
     for user in users {
         let active = if user.active.unwrap_or(true) { "yes" } else { "no" };
-        table.row([&user.name, active, &user.manager, &user.email]);
+        table.row([&user.name, active, &user.manager, &user.email, &user.time_zone]);
     }
     table.print(out)
 }

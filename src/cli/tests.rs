@@ -57,7 +57,10 @@ fn the_arguments_are_consistent() {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let wrong: [&[&str]; 10] = [
+    let wrong: [&[&str]; 13] = [
+        &["delegate", "--to", "carol"],
+        &["delegate", "--until", "2026-12-15"],
+        &["delete", "delegation"],
         &["reject", "item"],
         &["approve"],
         &["submit", "p", "--record-id", "1"],

@@ -8,6 +8,7 @@ use prost_types::Timestamp;
 use crate::{
     cli::{
         Failure,
+        inbox::decided_by,
         output::{Format, Session, enum_name, status_name},
         table::{printable, time},
     },
@@ -243,8 +244,8 @@ fn item_changes(step: &str, before: Option<&WorkItem>, after: &WorkItem, changes
     if before.map_or(WorkItemStatus::Assigned, WorkItem::status) != after.status() {
         let status = enum_name(after.status().as_str_name(), "WORK_ITEM_STATUS_");
         let decision = after.decision.as_ref().map(|decision| match decision.comment.as_str() {
-            "" => format!(" by {}", decision.actor),
-            comment => format!(" by {}: {comment}", decision.actor),
+            "" => format!(" by {}", decided_by(decision)),
+            comment => format!(" by {}: {comment}", decided_by(decision)),
         });
         changes.push((after.closed_at, format!("item {id}: {status}{} ({step})", decision.unwrap_or_default())));
     }
