@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     Json,
     id::{JobId, SubmissionId, Tenant, Token, UserName, WorkItemId},
-    state::{Verdict, VersionRef},
+    state::{Assignee, Verdict, VersionRef},
 };
 
 /// What is asked of one submission.
@@ -78,6 +78,62 @@ pub enum Command {
         by: Actor,
         /// The stage's name.
         stage: String,
+        /// Why.
+        comment: String,
+    },
+    /// Keep a work item that several share for oneself.
+    Claim {
+        /// Which.
+        work_item: WorkItemId,
+        /// Who asks.
+        by: Actor,
+    },
+    /// Give a claimed work item back to those who share it.
+    Release {
+        /// Which.
+        work_item: WorkItemId,
+        /// Who asks.
+        by: Actor,
+    },
+    /// Have somebody else asked by a work item.
+    Reassign {
+        /// Which.
+        work_item: WorkItemId,
+        /// Who asks.
+        by: Actor,
+        /// Whom it is to ask.
+        to: Assignee,
+        /// Why.
+        comment: String,
+    },
+    /// Settle a step in progress, whatever those who were asked have said.
+    Override(Override),
+    /// Ask the submitter something.
+    RequestInformation {
+        /// The work item that it is about.
+        work_item: WorkItemId,
+        /// Who asks.
+        by: Actor,
+        /// What.
+        question: String,
+    },
+    /// Answer the open question of a work item.
+    AnswerInformation {
+        /// Which.
+        work_item: WorkItemId,
+        /// Who answers.
+        by: Actor,
+        /// What.
+        answer: String,
+    },
+    /// Go back to an earlier stage, in a new round.
+    SendBack {
+        /// The work item of whoever asks, or any of the stage where an administrator does.
+        work_item: WorkItemId,
+        /// Who asks.
+        by: Actor,
+        /// The stage's name.
+        to: String,
         /// Why.
         comment: String,
     },
@@ -158,6 +214,30 @@ pub struct UpdateRecord {
 pub struct Reported {
     /// That system's own number of the change, where it counts them: an older one is passed over.
     pub source_version: Option<u64>,
+}
+
+/// Settles a step in progress over the heads of those who were asked.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// Which step.
+    pub target: OverrideTarget,
+    /// Who asks.
+    pub by: Actor,
+    /// Which way: approve or reject.
+    pub verdict: Verdict,
+    /// Why.
+    pub comment: String,
+    /// The digest of the record that they saw.
+    pub record_digest: String,
+}
+
+/// How the step to override is named.
+#[derive(Clone, Debug)]
+pub enum OverrideTarget {
+    /// By one of its work items.
+    WorkItem(WorkItemId),
+    /// By its name, in the stage in progress.
+    Step(String),
 }
 
 /// Who asks, and with which right.

@@ -6,6 +6,7 @@ mod choices;
 mod conditions;
 mod delegates;
 mod draft;
+mod items;
 mod job;
 mod operate;
 mod progress;
@@ -14,6 +15,7 @@ mod start;
 mod timers;
 
 pub use authorize::{Deciding, Right, authorize_decision, may_decide};
+pub use items::QUESTIONS_MAX;
 
 use std::sync::Arc;
 
@@ -66,7 +68,13 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
         return match command {
             Command::Submit(submit) => decide_submit(submit, context),
             Command::Report(_) | Command::JobOverdue { .. } => Err(Refusal::JobNotFound),
-            Command::Decide(_) => Err(Refusal::WorkItemNotFound),
+            Command::Decide(_)
+            | Command::Claim { .. }
+            | Command::Release { .. }
+            | Command::Reassign { .. }
+            | Command::RequestInformation { .. }
+            | Command::AnswerInformation { .. }
+            | Command::SendBack { .. } => Err(Refusal::WorkItemNotFound),
             _ => Err(Refusal::SubmissionNotFound),
         };
     };
@@ -88,6 +96,17 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
         Command::Suspend { by, comment } => operate::suspend(&mut draft, by, comment)?,
         Command::Resume { by, comment } => operate::resume(&mut draft, by, comment)?,
         Command::GoToStage { by, stage, comment } => operate::go_to_stage(&mut draft, by, stage, comment)?,
+        Command::Claim { work_item, by } => items::claim(&mut draft, *work_item, by)?,
+        Command::Release { work_item, by } => items::release(&mut draft, *work_item, by)?,
+        Command::Reassign { work_item, by, to, comment } => items::reassign(&mut draft, *work_item, by, to, comment)?,
+        Command::Override(command) => items::override_step(&mut draft, command)?,
+        Command::RequestInformation { work_item, by, question } => {
+            items::request_information(&mut draft, *work_item, by, question)?;
+        }
+        Command::AnswerInformation { work_item, by, answer } => {
+            items::answer_information(&mut draft, *work_item, by, answer)?;
+        }
+        Command::SendBack { work_item, by, to, comment } => items::send_back(&mut draft, *work_item, by, to, comment)?,
         Command::Report(report) => draft.report(report)?,
         Command::JobOverdue { job, attempt, heartbeat_at } => draft.job_overdue(*job, *attempt, *heartbeat_at)?,
     }
@@ -150,10 +169,13 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
     check_comment("comment", &decide.comment)?;
     let (_, step, item) = draft.state.work_item(decide.work_item).ok_or(Refusal::WorkItemNotFound)?;
     let Context { process, directory, now, .. } = *draft.context;
-    let right =
-        authorize_decision(&Deciding { state: &draft.state, process, step, item, directory, now }, &decide.actor)?;
+    let right = authorize_decision(
+        &Deciding { state: &draft.state, process, step, item: Some(item), directory, now },
+        &decide.actor,
+    )?;
     check_open(item)?;
     check_in_progress(&draft.state)?;
+    items::check_claim(item, &decide.actor, &right, now)?;
     if decide.verdict == Verdict::Abstain && !may_abstain(draft.context.process, &step.name) {
         return Err(Refusal::AbstentionNotAllowed { step: step.name.clone() });
     }
@@ -164,7 +186,7 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
         return Err(Refusal::CommentMissing);
     }
     let (delegation, on_behalf_of) = match right {
-        Right::Own | Right::Membership => (None, None),
+        Right::Own | Right::Membership | Right::Override => (None, None),
         Right::Delegation { name, person } => (Some(name), Some(person)),
     };
     let decision = Decision {
@@ -200,8 +222,7 @@ fn check_open(item: &WorkItem) -> Result<(), Refusal> {
 fn recall(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> Result<(), Refusal> {
     check_comment("comment", comment)?;
     check_not_ended(&draft.state)?;
-    let own = by.name == draft.state.submitter || Some(&by.name) == draft.state.on_behalf_of.as_ref();
-    if !own && !by.administrator {
+    if !is_own(&draft.state, &by.name) && !by.administrator {
         return Err(Refusal::NotPermitted { actor: by.name.clone(), needed: "the submitter or an administrator" });
     }
     match draft.state.status {
@@ -232,13 +253,8 @@ fn add_comment(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> Result<(
     if comment.trim().is_empty() {
         return Err(Refusal::CommentMissing);
     }
-    if draft.state.version >= EVENTS_MAX {
-        return Err(Refusal::HistoryFull { max: EVENTS_MAX });
-    }
-    let involved = by.administrator
-        || by.name == draft.state.submitter
-        || Some(&by.name) == draft.state.on_behalf_of.as_ref()
-        || asks(&draft.state, &by.name, draft.context);
+    check_history(&draft.state)?;
+    let involved = by.administrator || is_own(&draft.state, &by.name) || asks(&draft.state, &by.name, draft.context);
     if !involved {
         return Err(Refusal::NotPermitted {
             actor: by.name.clone(),
@@ -333,6 +349,16 @@ fn check_administrator(by: &Actor) -> Result<(), Refusal> {
     } else {
         Err(Refusal::NotPermitted { actor: by.name.clone(), needed: "an administrator" })
     }
+}
+
+/// Whether somebody submitted it, or it was submitted for them.
+fn is_own(state: &Submission, name: &UserName) -> bool {
+    *name == state.submitter || Some(name) == state.on_behalf_of.as_ref()
+}
+
+/// Whether there is room for what does not bring the submission on.
+fn check_history(state: &Submission) -> Result<(), Refusal> {
+    if state.version >= EVENTS_MAX { Err(Refusal::HistoryFull { max: EVENTS_MAX }) } else { Ok(()) }
 }
 
 fn check_comment(field: &'static str, comment: &str) -> Result<(), Refusal> {

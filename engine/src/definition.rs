@@ -24,8 +24,9 @@ mod yaml;
 
 pub use check::{
     API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, DISTINCT_FROM_MAX, Everything, INPUT_FIELDS_MAX, Known,
-    MANAGER_LEVELS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, ROUTES_MAX, STAGES_MAX, STEPS_MAX,
-    SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_directory, read_flow, read_process, scope, summary_scope,
+    MANAGER_LEVELS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, ROUTES_MAX, SEND_BACK_STAGES_MAX,
+    STAGES_MAX, STEPS_MAX, SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_directory, read_flow, read_process,
+    scope, summary_scope,
 };
 pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
 pub use documents::{Document, documents};
@@ -240,6 +241,12 @@ pub struct ApprovalStep {
     pub allow_reviewer_edit: bool,
     /// After how long it is due, in milliseconds.
     pub due: Option<u64>,
+    /// Whether those who are asked may have somebody else asked; administrators always may.
+    pub allow_reassign: bool,
+    /// How long a claim of a shared work item holds, in milliseconds; `None`: until it is released.
+    pub claim_limit: Option<u64>,
+    /// The earlier stages that those who are asked may send the submission back to; administrators may to any.
+    pub send_back_to: Vec<String>,
 }
 
 /// A rule that names whom to ask.

@@ -236,6 +236,79 @@ pub enum EventKind {
         /// What.
         decision: Decision,
     },
+    /// A work item asks somebody else from now on.
+    WorkItemReassigned {
+        /// Which.
+        work_item: WorkItemId,
+        /// Whom it asked.
+        from: Assignee,
+        /// Whom it asks.
+        to: Assignee,
+        /// Who saw to it.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+        /// Whether a rejection of it settles the step at once from now on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        veto: bool,
+    },
+    /// One of those who share a work item keeps it for themselves.
+    WorkItemClaimed {
+        /// Which.
+        work_item: WorkItemId,
+        /// Who.
+        by: UserName,
+        /// Until when; none: until they release it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// A claimed work item is open again to all who share it.
+    WorkItemReleased {
+        /// Which.
+        work_item: WorkItemId,
+        /// Who released it; none: its time had passed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<UserName>,
+    },
+    /// Somebody who is asked to decide asked the submitter something.
+    InformationRequested {
+        /// The work item that it is about.
+        work_item: WorkItemId,
+        /// Who.
+        by: UserName,
+        /// What.
+        question: String,
+    },
+    /// The open question of a work item was answered.
+    InformationAnswered {
+        /// Which.
+        work_item: WorkItemId,
+        /// Who.
+        by: UserName,
+        /// What.
+        answer: String,
+    },
+    /// An administrator settled a step over the heads of those who were asked.
+    StepOverridden {
+        /// Which.
+        step_run: StepRunId,
+        /// How. Its channel is `OVERRIDE`.
+        decision: Decision,
+    },
+    /// Somebody sent the submission back to an earlier stage.
+    SentBack {
+        /// The stage run that ends by it.
+        stage_run: StageRunId,
+        /// The work item on which they did.
+        work_item: WorkItemId,
+        /// The name of the stage that comes next.
+        to: String,
+        /// Who.
+        by: UserName,
+        /// Why.
+        comment: String,
+    },
     /// A work item was closed without a decision.
     WorkItemClosed {
         /// Which.

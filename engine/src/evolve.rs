@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use crate::{
     event::{Event, EventKind},
     id::{JobId, StageRunId, StepRunId, WorkItemId},
-    state::{Deadlines, Decision, Ending, IgnoredChange, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{
+        Claim, Deadlines, Decision, Ending, IgnoredChange, Job, Overridden, Question, QuestionAnswer, Reassigned,
+        SentBack, StageRun, StepRun, Submission, Verdict, WorkItem,
+    },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -83,7 +86,8 @@ pub fn evolve(state: &mut Submission, event: &Event) {
         | EventKind::StageCanceled { .. }
         | EventKind::StageFailed { .. }
         | EventKind::StageDiscontinued { .. }
-        | EventKind::StageRevived { .. } => evolve_stage(state, event),
+        | EventKind::StageRevived { .. }
+        | EventKind::SentBack { .. } => evolve_stage(state, event),
         EventKind::RejectionDecided { .. } => state.ending = Some(Ending::Rejected),
         EventKind::Recalled { .. } => resume_to(state, Ending::Recalled),
         EventKind::Canceled { .. } => resume_to(state, Ending::Canceled),
@@ -116,6 +120,7 @@ pub fn evolve(state: &mut Submission, event: &Event) {
         | EventKind::StepDiscontinued { step_run }
         | EventKind::StepCompleted { step_run, .. }
         | EventKind::StepFailed { step_run, .. }
+        | EventKind::StepOverridden { step_run, .. }
         | EventKind::StepSkipped { step_run, .. } => {
             if let Some(step) = step_mut(state, *step_run) {
                 evolve_step(step, event);
@@ -144,20 +149,22 @@ pub fn evolve(state: &mut Submission, event: &Event) {
                     assigned_at: at,
                     closed_at: None,
                     decision: None,
+                    claim: None,
+                    reassigned: None,
+                    questions: Vec::new(),
                 });
             }
         }
-        EventKind::WorkItemDecided { work_item, decision } => decide_work_item(state, *work_item, decision, event),
-        EventKind::WorkItemClosed { work_item, status } => {
+        EventKind::WorkItemDecided { work_item, .. }
+        | EventKind::WorkItemClosed { work_item, .. }
+        | EventKind::WorkItemRevived { work_item }
+        | EventKind::WorkItemReassigned { work_item, .. }
+        | EventKind::WorkItemClaimed { work_item, .. }
+        | EventKind::WorkItemReleased { work_item, .. }
+        | EventKind::InformationRequested { work_item, .. }
+        | EventKind::InformationAnswered { work_item, .. } => {
             if let Some(item) = work_item_mut(state, *work_item) {
-                item.status = *status;
-                item.closed_at = Some(at);
-            }
-        }
-        EventKind::WorkItemRevived { work_item } => {
-            if let Some(item) = work_item_mut(state, *work_item) {
-                item.status = WorkItemStatus::Assigned;
-                item.closed_at = None;
+                evolve_work_item(item, event);
             }
         }
         EventKind::JobScheduled { job, step_run, spec, token } => {
@@ -204,6 +211,7 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
                 started_at: event.at,
                 ended_at: None,
                 steps: steps.iter().map(|new| new_step_run(new.step_run, &new.step, *round)).collect(),
+                sent_back: None,
             });
         }
         EventKind::StageCompleted { stage_run } => {
@@ -232,6 +240,11 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
                 stage.status = StageRunStatus::InProgress;
                 stage.failure = None;
                 stage.ended_at = None;
+            }
+        }
+        EventKind::SentBack { stage_run, work_item: _, to, by, comment } => {
+            if let Some(stage) = stage_mut(state, *stage_run) {
+                stage.sent_back = Some(SentBack { to: to.clone(), by: by.clone(), comment: comment.clone() });
             }
         }
         _ => unreachable!("only events of a stage run come here"),
@@ -307,6 +320,9 @@ fn evolve_step(step: &mut StepRun, event: &Event) {
             end_step(step, StepRunStatus::Error, event);
             step.failure = Some(failure.clone());
         }
+        EventKind::StepOverridden { decision, .. } => {
+            step.overridden = Some(Overridden { decision: decision.clone(), at });
+        }
         _ => unreachable!("only events of a step run come here"),
     }
 }
@@ -340,15 +356,49 @@ fn evolve_job(job: &mut Job, event: &Event) {
     }
 }
 
-fn decide_work_item(state: &mut Submission, id: WorkItemId, decision: &Decision, event: &Event) {
-    if let Some(item) = work_item_mut(state, id) {
-        item.status = match decision.verdict {
-            Verdict::Approve => WorkItemStatus::Approved,
-            Verdict::Reject => WorkItemStatus::Rejected,
-            Verdict::Abstain => WorkItemStatus::Abstained,
-        };
-        item.closed_at = Some(event.at);
-        item.decision = Some(decision.clone());
+fn evolve_work_item(item: &mut WorkItem, event: &Event) {
+    let at = event.at;
+    match &event.kind {
+        EventKind::WorkItemDecided { decision, .. } => {
+            close_work_item(item, status_of(decision), event);
+            item.decision = Some(decision.clone());
+        }
+        EventKind::WorkItemClosed { status, .. } => close_work_item(item, *status, event),
+        EventKind::WorkItemRevived { .. } => {
+            item.status = WorkItemStatus::Assigned;
+            item.closed_at = None;
+        }
+        EventKind::WorkItemReassigned { from, to, by, comment, veto, .. } => {
+            item.assignee = to.clone();
+            item.veto = *veto;
+            item.claim = None;
+            item.reassigned = Some(Reassigned { from: from.clone(), by: by.clone(), comment: comment.clone() });
+        }
+        EventKind::WorkItemClaimed { by, until, .. } => item.claim = Some(Claim { by: by.clone(), until: *until }),
+        EventKind::WorkItemReleased { .. } => item.claim = None,
+        EventKind::InformationRequested { by, question, .. } => {
+            item.questions.push(Question { by: by.clone(), at, text: question.clone(), answer: None });
+        }
+        EventKind::InformationAnswered { by, answer, .. } => {
+            if let Some(question) = item.questions.last_mut() {
+                question.answer = Some(QuestionAnswer { by: by.clone(), at, text: answer.clone() });
+            }
+        }
+        _ => unreachable!("only events of a work item come here"),
+    }
+}
+
+fn close_work_item(item: &mut WorkItem, status: WorkItemStatus, event: &Event) {
+    item.status = status;
+    item.closed_at = Some(event.at);
+    item.claim = None;
+}
+
+const fn status_of(decision: &Decision) -> WorkItemStatus {
+    match decision.verdict {
+        Verdict::Approve => WorkItemStatus::Approved,
+        Verdict::Reject => WorkItemStatus::Rejected,
+        Verdict::Abstain => WorkItemStatus::Abstained,
     }
 }
 
@@ -368,6 +418,7 @@ fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
         work_items: Vec::new(),
         deadlines: Deadlines::default(),
         overdue: false,
+        overridden: None,
     }
 }
 

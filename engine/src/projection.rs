@@ -121,6 +121,8 @@ pub struct StepRunRow {
     pub outputs: Option<Arc<Json>>,
     /// How an approval step was settled: `APPROVE` or `REJECT`.
     pub settled: Option<Verdict>,
+    /// Which administrator settled it over the heads of those who were asked.
+    pub overridden_by: Option<UserName>,
     /// A background step's flow.
     pub flow: Option<String>,
     /// The version of the flow.
@@ -170,6 +172,16 @@ pub struct WorkItemRow {
     pub veto: bool,
     /// When its step is due.
     pub due_at: Option<Timestamp>,
+    /// Who keeps it for themselves, of those who share it.
+    pub claimed_by: Option<UserName>,
+    /// Until when.
+    pub claimed_until: Option<Timestamp>,
+    /// What waits for the submitter's answer.
+    pub question: Option<String>,
+    /// Who asked it.
+    pub question_by: Option<UserName>,
+    /// When.
+    pub question_at: Option<Timestamp>,
 }
 
 /// A row of `decision`.
@@ -362,6 +374,7 @@ fn step_run_row(stage: &StageRun, step: &StepRun) -> StepRunRow {
         status: step.status,
         outputs: step.outputs.clone(),
         settled: step.settled,
+        overridden_by: step.overridden.as_ref().map(|overridden| overridden.decision.actor.clone()),
         flow: flow.map(|flow| flow.name.clone()),
         flow_version: flow.map(|flow| flow.version),
         attempt: step.job.as_ref().map(|job| job.attempt),
@@ -374,6 +387,7 @@ fn step_run_row(stage: &StageRun, step: &StepRun) -> StepRunRow {
 }
 
 fn work_item_row(state: &Submission, stage: &StageRun, step: &StepRun, item: &WorkItem) -> WorkItemRow {
+    let question = item.open_question();
     WorkItemRow {
         id: item.id,
         step_run: step.id,
@@ -382,13 +396,18 @@ fn work_item_row(state: &Submission, stage: &StageRun, step: &StepRun, item: &Wo
         step: step.name.clone(),
         assignee_kind: item.assignee.kind(),
         assignee: item.assignee.name().to_owned(),
-        reason: item.reason.clone(),
+        reason: item.why(),
         status: item.status,
         assigned_at: item.assigned_at,
         closed_at: item.closed_at,
         weight: item.weight,
         veto: item.veto,
         due_at: step.deadlines.due_at,
+        claimed_by: item.claim.as_ref().map(|claim| claim.by.clone()),
+        claimed_until: item.claim.as_ref().and_then(|claim| claim.until),
+        question: question.map(|question| question.text.clone()),
+        question_by: question.map(|question| question.by.clone()),
+        question_at: question.map(|question| question.at),
     }
 }
 

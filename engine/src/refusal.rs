@@ -170,9 +170,71 @@ pub enum Refusal {
         /// The bound in bytes.
         max: usize,
     },
-    /// A rejection has to say why.
-    #[error("a rejection needs a comment")]
+    /// A rejection, an override and a return have to say why, and a comment something.
+    #[error("a comment is needed: say why")]
     CommentMissing,
+    /// A text that has to say something says nothing.
+    #[error("{field} is empty")]
+    TextMissing {
+        /// Which field.
+        field: &'static str,
+    },
+    /// Somebody keeps the work item for themselves.
+    #[error("`{by}` has claimed this work item{}", until_text(.until.as_ref()))]
+    ClaimedByAnother {
+        /// Who.
+        by: UserName,
+        /// Until when; `None`: until they release it.
+        until: Option<Timestamp>,
+    },
+    /// The work item asks one person: there is nobody to keep it from.
+    #[error("the work item asks {assignee} alone: only what a group or a queue shares can be claimed")]
+    NotShared {
+        /// Whom it asks.
+        assignee: String,
+    },
+    /// Nobody has claimed the work item.
+    #[error("nobody has claimed this work item")]
+    NotClaimed,
+    /// Whom the work item is to ask cannot be asked.
+    #[error("{assignee} cannot be asked: {why}")]
+    AssigneeUnfit {
+        /// Whom.
+        assignee: String,
+        /// What stands against it.
+        why: String,
+    },
+    /// The step is none that asks people now.
+    #[error("step `{step}` is not an approval step in progress")]
+    StepNotInProgress {
+        /// The step's name.
+        step: String,
+    },
+    /// The work item has a question that waits for its answer.
+    #[error("the question of `{by}` of {at} is not answered yet")]
+    QuestionOpen {
+        /// Who asked.
+        by: UserName,
+        /// When.
+        at: Timestamp,
+    },
+    /// The work item has no question that waits for its answer.
+    #[error("no question of this work item waits for an answer")]
+    NoOpenQuestion,
+    /// As many questions were asked on the work item as can be.
+    #[error("{max} questions were asked on this work item: decide it, or send it back")]
+    QuestionsExhausted {
+        /// The bound.
+        max: usize,
+    },
+    /// The submission cannot be sent back to this stage.
+    #[error("the submission cannot be sent back to stage `{stage}`: {why}")]
+    SendBackUnfit {
+        /// The stage.
+        stage: String,
+        /// What stands against it.
+        why: String,
+    },
     /// The report is of an attempt that is no longer live, or its token is not the live attempt's.
     #[error("attempt {attempt} of the job is not live, or the token is not its token")]
     AttemptNotLive {
@@ -216,8 +278,22 @@ impl Refusal {
             Self::RecordInvalid { .. } => "RECORD_INVALID",
             Self::TooLong { .. } => "TOO_LONG",
             Self::CommentMissing => "COMMENT_MISSING",
+            Self::TextMissing { .. } => "TEXT_MISSING",
+            Self::ClaimedByAnother { .. } => "CLAIMED_BY_ANOTHER",
+            Self::NotShared { .. } => "NOT_SHARED",
+            Self::NotClaimed => "NOT_CLAIMED",
+            Self::AssigneeUnfit { .. } => "ASSIGNEE_UNFIT",
+            Self::StepNotInProgress { .. } => "STEP_NOT_IN_PROGRESS",
+            Self::QuestionOpen { .. } => "QUESTION_OPEN",
+            Self::NoOpenQuestion => "NO_OPEN_QUESTION",
+            Self::QuestionsExhausted { .. } => "QUESTIONS_EXHAUSTED",
+            Self::SendBackUnfit { .. } => "SEND_BACK_UNFIT",
             Self::AttemptNotLive { .. } => "ATTEMPT_NOT_LIVE",
             Self::HistoryFull { .. } => "HISTORY_FULL",
         }
     }
+}
+
+fn until_text(until: Option<&Timestamp>) -> String {
+    until.map_or_else(String::new, |until| format!(", until {until}"))
 }

@@ -224,6 +224,19 @@ pub struct StageRun {
     pub ended_at: Option<Timestamp>,
     /// Its steps, in written order.
     pub steps: Vec<StepRun>,
+    /// How it was ended, where somebody sent the submission back.
+    pub sent_back: Option<SentBack>,
+}
+
+/// That somebody sent the submission back to an earlier stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentBack {
+    /// The stage's name.
+    pub to: String,
+    /// Who.
+    pub by: UserName,
+    /// Why.
+    pub comment: String,
 }
 
 /// The execution of a step.
@@ -257,6 +270,8 @@ pub struct StepRun {
     pub deadlines: Deadlines,
     /// Whether its due date has passed.
     pub overdue: bool,
+    /// How an administrator settled an approval step over the heads of those who were asked.
+    pub overridden: Option<Overridden>,
 }
 
 /// The moments that an approval step's definition gives it: worked out when it starts, and then fixed.
@@ -265,6 +280,15 @@ pub struct Deadlines {
     /// When it is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
+}
+
+/// That an administrator settled a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overridden {
+    /// How.
+    pub decision: Decision,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How someone decides.
@@ -347,7 +371,7 @@ pub struct WorkItem {
     pub id: WorkItemId,
     /// Whom it asks.
     pub assignee: Assignee,
-    /// Why them: the rule, and what it was resolved from.
+    /// Why whoever it asked first: the rule, and what it was resolved from.
     pub reason: String,
     /// What a decision on it weighs: 1, unless the decision rule asks for weight.
     pub weight: u32,
@@ -361,6 +385,83 @@ pub struct WorkItem {
     pub closed_at: Option<Timestamp>,
     /// What was decided on it.
     pub decision: Option<Decision>,
+    /// Who keeps it for themselves, of those who share it. Open items only.
+    pub claim: Option<Claim>,
+    /// The last time that it came to ask somebody else.
+    pub reassigned: Option<Reassigned>,
+    /// What the submitter was asked on it, oldest first. Only the last can be open.
+    pub questions: Vec<Question>,
+}
+
+/// That one of those who share a work item keeps it for themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who.
+    pub by: UserName,
+    /// Until when; `None`: until they release it.
+    pub until: Option<Timestamp>,
+}
+
+impl Claim {
+    /// Whether it still holds. It ends by its time, also before anybody has noticed.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// That a work item came to ask somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reassigned {
+    /// Whom it asked before.
+    pub from: Assignee,
+    /// Who saw to it.
+    pub by: UserName,
+    /// Why.
+    pub comment: String,
+}
+
+/// What somebody who is asked to decide wants to know from the submitter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Who asked.
+    pub by: UserName,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub text: String,
+    /// What was answered.
+    pub answer: Option<QuestionAnswer>,
+}
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuestionAnswer {
+    /// Who answered.
+    pub by: UserName,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub text: String,
+}
+
+impl WorkItem {
+    /// Why it asks whom it asks: the rule that named the first, and how it came to the present one.
+    pub fn why(&self) -> String {
+        match &self.reassigned {
+            None => self.reason.clone(),
+            Some(Reassigned { from, by, comment }) if comment.is_empty() => {
+                format!("{}; reassigned from {from} by {by}", self.reason)
+            }
+            Some(Reassigned { from, by, comment }) => {
+                format!("{}; reassigned from {from} by {by}: {comment}", self.reason)
+            }
+        }
+    }
+
+    /// The question that waits for its answer.
+    pub fn open_question(&self) -> Option<&Question> {
+        self.questions.last().filter(|question| question.answer.is_none() && self.status == WorkItemStatus::Assigned)
+    }
 }
 
 /// Approve, reject or abstain, by one person, on one work item.
@@ -557,10 +658,12 @@ impl Job {
 }
 
 impl StepRun {
-    /// Who has decided in it, or in the one whose decisions it completed by: also those for whom somebody decided.
+    /// Who has decided in it, by an override as well, or in the one whose decisions it completed by: also those for whom somebody
+    /// decided.
     pub fn deciders(&self) -> impl Iterator<Item = &UserName> {
         let own = self.work_items.iter().filter_map(|item| item.decision.as_ref()).flat_map(Decision::deciders);
-        own.chain(self.reused.iter().flat_map(|reused| &reused.reviewers))
+        let overridden = self.overridden.iter().map(|overridden| &overridden.decision.actor);
+        own.chain(overridden).chain(self.reused.iter().flat_map(|reused| &reused.reviewers))
     }
 }
 

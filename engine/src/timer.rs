@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    id::StepRunId,
+    id::{StepRunId, WorkItemId},
     state::{StepRun, Submission},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
@@ -26,6 +26,8 @@ pub struct Timer {
 pub enum TimerKind {
     /// An approval step's due date passes.
     StepDue(StepRunId),
+    /// The time passes for which somebody keeps a work item for themselves.
+    ClaimEnds(WorkItemId),
 }
 
 impl TimerKind {
@@ -33,6 +35,7 @@ impl TimerKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::StepDue(_) => "STEP_DUE",
+            Self::ClaimEnds(_) => "CLAIM_ENDS",
         }
     }
 
@@ -40,6 +43,7 @@ impl TimerKind {
     pub const fn subject(self) -> Uuid {
         match self {
             Self::StepDue(step_run) => step_run.0,
+            Self::ClaimEnds(work_item) => work_item.0,
         }
     }
 
@@ -47,6 +51,7 @@ impl TimerKind {
     pub fn from_parts(kind: &str, subject: Uuid) -> Option<Self> {
         match kind {
             "STEP_DUE" => Some(Self::StepDue(StepRunId(subject))),
+            "CLAIM_ENDS" => Some(Self::ClaimEnds(WorkItemId(subject))),
             _ => None,
         }
     }
@@ -76,5 +81,10 @@ fn step_timers(step: &StepRun) -> Vec<Timer> {
     if let (true, false, Some(at)) = (asks, step.overdue, step.deadlines.due_at) {
         timers.push(Timer { at, kind: TimerKind::StepDue(step.id) });
     }
+    // Only open items are claimed.
+    timers.extend(step.work_items.iter().filter_map(|item| {
+        let at = item.claim.as_ref()?.until?;
+        Some(Timer { at, kind: TimerKind::ClaimEnds(item.id) })
+    }));
     timers
 }

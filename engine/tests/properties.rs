@@ -18,14 +18,14 @@ use proptest::{
     test_runner::{FileFailurePersistence, RngAlgorithm},
 };
 use quorate_engine::{
-    command::{Actor, Command, Decide, ReportOutcome, Reported, Submit, UpdateRecord},
+    command::{Actor, Command, Decide, Override, OverrideTarget, ReportOutcome, Reported, Submit, UpdateRecord},
     decide::record_digest,
     decision_rule::Votes,
     definition::{DecisionRule, Process, Quorum, RejectRule},
     delegation::Delegation,
     expression::Expression,
-    id::{JobId, UserName},
-    state::{Submission, Verdict, VersionRef},
+    id::{JobId, UserName, WorkItemId},
+    state::{Assignee, Submission, Verdict, VersionRef},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -205,6 +205,12 @@ enum Ask {
         who: usize,
         stage: usize,
     },
+    OnItem {
+        item: usize,
+        closed_too: bool,
+        who: usize,
+        what: OnItem,
+    },
     Wait {
         milliseconds: i64,
     },
@@ -229,6 +235,18 @@ enum Ask {
         when: Option<&'static str>,
         hours: i64,
     },
+}
+
+/// What is asked on a work item besides deciding it.
+#[derive(Clone, Debug)]
+enum OnItem {
+    Claim,
+    Release,
+    Reassign(Assignee),
+    Override { verdict: Verdict, by_name: bool },
+    Question,
+    Answer,
+    SendBack(&'static str),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -292,8 +310,15 @@ fn ask() -> impl Strategy<Value = Ask> {
     let update = (prop_oneof![3 => Just(0_usize), 2 => who.clone()], amount, any::<bool>(), told)
         .prop_map(|(who, amount, note, reported)| Ask::UpdateRecord { who, amount, note, reported });
     let report = (numbers.clone(), attempt(), outcome());
+    let on_item = (numbers.clone(), rarely(), administrator.clone(), who.clone(), on_item());
+    let on_item = on_item.prop_map(|(item, closed_too, administrator, who, what)| {
+        // Some of it only administrators may, and some of it everybody who is asked.
+        let who = if matches!(what, OnItem::Override { .. }) { administrator } else { who };
+        Ask::OnItem { item, closed_too, who, what }
+    });
     prop_oneof![
         12 => decide,
+        6 => on_item,
         12 => report.prop_map(|(job, attempt, outcome)| Ask::Report { job, attempt, outcome }),
         1 => who.clone().prop_map(|who| Ask::Recall { who }),
         1 => administrator.clone().prop_map(|who| Ask::Cancel { who }),
@@ -331,6 +356,27 @@ fn delegate() -> impl Strategy<Value = Ask> {
             hours,
         },
     )
+}
+
+fn on_item() -> impl Strategy<Value = OnItem> {
+    let people = proptest::sample::select(PEOPLE).prop_map(|name| Assignee::User(name.to_owned()));
+    let to = prop_oneof![
+        4 => people,
+        1 => Just(Assignee::Group("finance".to_owned())),
+        1 => Just(Assignee::Queue("intake".to_owned())),
+        1 => Just(Assignee::Group("idle".to_owned())),
+    ];
+    let verdict = prop_oneof![3 => Just(Verdict::Approve), 2 => Just(Verdict::Reject), 1 => Just(Verdict::Abstain)];
+    let overriding = (verdict, any::<bool>()).prop_map(|(verdict, by_name)| OnItem::Override { verdict, by_name });
+    prop_oneof![
+        4 => Just(OnItem::Claim),
+        2 => Just(OnItem::Release),
+        4 => to.prop_map(OnItem::Reassign),
+        1 => overriding,
+        2 => Just(OnItem::Question),
+        2 => Just(OnItem::Answer),
+        2 => proptest::sample::select(vec!["s0", "s1", "s2", "recall"]).prop_map(OnItem::SendBack),
+    ]
 }
 
 fn often() -> impl Strategy<Value = bool> {
@@ -402,6 +448,7 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
     let state = &*state;
     match ask {
         Ask::Decide { .. } => decide_command(ask, world, state),
+        Ask::OnItem { .. } => on_item_command(ask, state),
         Ask::Report { job, attempt, outcome } => {
             let (job, number) = chosen_attempt(state, *job, *attempt)?;
             let report = world.report(job, number, outcome.clone());
@@ -479,6 +526,37 @@ fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comman
         channel: "API".to_owned(),
         record_digest,
     }))
+}
+
+fn on_item_command(ask: &Ask, state: &Submission) -> Option<Command> {
+    let Ask::OnItem { item, closed_too, who, what } = ask else { return None };
+    let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
+    let items = steps.flat_map(|step| step.work_items.iter().map(move |item| (step, item)));
+    let items: Vec<_> = items.filter(|(_, item)| *closed_too || item.closed_at.is_none()).collect();
+    let (step, item) = choose(&items, *item)?;
+    // Whoever has claimed it is of more interest than anybody else.
+    let claimer = item.claim.as_ref().filter(|_| who % 2 == 0).map(|claim| claim.by.clone());
+    let by = claimer.map_or_else(|| actor(*who), |name| Actor { administrator: name.as_str() == "admin", name });
+    let (work_item, comment) = (item.id, "because".to_owned());
+    Some(match what {
+        OnItem::Claim => Command::Claim { work_item, by },
+        OnItem::Release => Command::Release { work_item, by },
+        OnItem::Reassign(to) => Command::Reassign { work_item, by, to: to.clone(), comment },
+        OnItem::Override { verdict, by_name } => Command::Override(Override {
+            target: overridden(work_item, &step.name, *by_name),
+            by,
+            verdict: *verdict,
+            comment,
+            record_digest: state.record.digest.clone(),
+        }),
+        OnItem::Question => Command::RequestInformation { work_item, by, question: "what?".to_owned() },
+        OnItem::Answer => Command::AnswerInformation { work_item, by, answer: "this".to_owned() },
+        OnItem::SendBack(to) => Command::SendBack { work_item, by, to: (*to).to_owned(), comment },
+    })
+}
+
+fn overridden(work_item: WorkItemId, step: &str, by_name: bool) -> OverrideTarget {
+    if by_name { OverrideTarget::Step(step.to_owned()) } else { OverrideTarget::WorkItem(work_item) }
 }
 
 fn chosen_attempt(state: &Submission, job: usize, attempt: Attempt) -> Option<(JobId, u32)> {

@@ -23,10 +23,12 @@ const DOMAIN: &str = "quorate";
 pub const REASONS: &[&str] = &[
     "ABSTENTION_NOT_ALLOWED",
     "ALREADY_DECIDED",
+    "ASSIGNEE_UNFIT",
     "ATTEMPT_NOT_LIVE",
     "CATALOG_BUSY",
     "CHOICE_INVALID",
     "CHOICE_MISSING",
+    "CLAIMED_BY_ANOTHER",
     "COMMENT_MISSING",
     "DEFINITION_INVALID",
     "DELEGATION_UNFIT",
@@ -38,10 +40,15 @@ pub const REASONS: &[&str] = &[
     "JOB_NOT_FOUND",
     "NOT_ACTIVE",
     "NOT_ASSIGNEE",
+    "NOT_CLAIMED",
     "NOT_FOUND",
     "NOT_PERMITTED",
+    "NOT_SHARED",
+    "NO_OPEN_QUESTION",
     "OVERLOADED",
     "PROCESS_NOT_ACTIVE",
+    "QUESTIONS_EXHAUSTED",
+    "QUESTION_OPEN",
     "RECORD_CHANGED",
     "RECORD_CHANGE_DENIED",
     "RECORD_INVALID",
@@ -49,14 +56,17 @@ pub const REASONS: &[&str] = &[
     "REQUEST_ID_REUSED",
     "ROLE_MISSING",
     "ROUNDS_EXCEEDED",
+    "SEND_BACK_UNFIT",
     "SEPARATION_OF_DUTIES",
     "STAGE_UNKNOWN",
     "STEP_NOT_IN_ERROR",
+    "STEP_NOT_IN_PROGRESS",
     "STOPPING",
     "STORE_UNAVAILABLE",
     "SUBMISSION_ENDED",
     "SUBMISSION_NOT_FOUND",
     "SUBMISSION_STATUS_UNFIT",
+    "TEXT_MISSING",
     "TOO_LONG",
     "UNAUTHENTICATED",
     "WORK_ITEM_CLOSED",
@@ -178,7 +188,23 @@ fn refused(refusal: &Refusal) -> Status {
             precondition(reason, &message, "submission", [text("ending", &ending.status())])
         }
         Refusal::StageUnknown { .. } => with_fields(reason, &message, [("stage".to_owned(), message.clone())]),
-        Refusal::StepNotInError { step } => precondition(reason, &message, "step", [text("step", step)]),
+        Refusal::StepNotInError { step } | Refusal::StepNotInProgress { step } => {
+            precondition(reason, &message, "step", [text("step", step)])
+        }
+        Refusal::ClaimedByAnother { by, until } => {
+            let until = until.as_ref().map(|until| text("until", until));
+            precondition(reason, &message, "work_item", std::iter::once(text("by", by)).chain(until))
+        }
+        Refusal::NotShared { .. }
+        | Refusal::NotClaimed
+        | Refusal::NoOpenQuestion
+        | Refusal::QuestionsExhausted { .. } => precondition(reason, &message, "work_item", []),
+        Refusal::QuestionOpen { by, at } => {
+            precondition(reason, &message, "work_item", [text("by", by), text("at", at)])
+        }
+        Refusal::AssigneeUnfit { .. } => with_fields(reason, &message, [("to".to_owned(), message.clone())]),
+        Refusal::SendBackUnfit { .. } => with_fields(reason, &message, [("to".to_owned(), message.clone())]),
+        Refusal::TextMissing { field } => with_fields(reason, &message, [((*field).to_owned(), message.clone())]),
         Refusal::AttemptNotLive { attempt } => precondition(reason, &message, "job", [text("attempt", attempt)]),
         Refusal::NotAssignee { .. }
         | Refusal::DelegationUnfit { .. }

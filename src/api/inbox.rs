@@ -175,11 +175,11 @@ fn lent(
     if item.status != WorkItemStatus::Assigned {
         return None;
     }
-    match authorize_decision(&Deciding { state, process, step, item, directory, now }, &principal.name) {
+    match authorize_decision(&Deciding { state, process, step, item: Some(item), directory, now }, &principal.name) {
         Ok(Right::Delegation { name, person }) => {
             let item = convert::work_item_entry(entry);
             Some(v1::WorkItem { on_behalf_of: person.0, delegation: name, ..item })
         }
-        Ok(Right::Own | Right::Membership) | Err(_) => None,
+        Ok(Right::Own | Right::Membership | Right::Override) | Err(_) => None,
     }
 }

@@ -130,6 +130,7 @@ fn step_run(stage_run: StageRunId, at: Timestamp) -> StepRunRow {
         started_at: Some(at),
         ended_at: None,
         due_at: None,
+        overridden_by: None,
     }
 }
 

@@ -56,6 +56,7 @@ claims! {
         a_changed_event_is_found,
         the_stored_rows_are_the_projection_of_the_state,
         an_abstention_is_a_decision,
+        claims_questions_and_overrides_are_stored,
         a_finished_job_leaves,
         a_stale_replica_is_refused_and_leaves_nothing_behind,
         one_conflict_rolls_the_whole_batch_back,

@@ -7,7 +7,7 @@ use crate::{
     definition::{ApprovalStep, AssignRule, DecisionRule, Quorum, UserOrGroup, Whom},
     directory::{Directory, check_name},
     expression::{Expression, Value},
-    state::{Assignee, Failure, FailureReason},
+    state::{Assignee, Failure, FailureReason, StepRun},
 };
 
 use super::{
@@ -277,6 +277,34 @@ impl Draft<'_, '_> {
         match self.unfit(asking, name) {
             Some(why) => resolution.leave_out(why),
             None => resolution.add(Assignee::User(name.to_owned()), reason, weight),
+        }
+    }
+
+    /// What stands against asking somebody in place of another; `None` when nothing does. It is what stands against asking them
+    /// first, and that they are asked already.
+    pub(super) fn unfit_in_place(&self, asking: Asking<'_>, run: &StepRun, to: &Assignee) -> Option<String> {
+        if run.work_items.iter().any(|item| item.assignee == *to) {
+            return Some("they are asked in this step already".to_owned());
+        }
+        let decided = |name: &str| {
+            let mut decisions = run.work_items.iter().filter_map(|item| item.decision.as_ref());
+            decisions.any(|decision| decision.is_of(name))
+        };
+        let members = match to {
+            Assignee::User(name) if decided(name) => return Some("they have decided in this step already".to_owned()),
+            Assignee::User(name) => return self.unfit(asking, name),
+            Assignee::Group(_) | Assignee::Queue(_) if asking.step.decision.counts_people() => {
+                return Some("every person has a work item of their own here: name a user".to_owned());
+            }
+            Assignee::Group(name) => self.context.directory.members_of_group(name),
+            Assignee::Queue(name) => self.context.directory.members_of_queue(name),
+        };
+        match members {
+            None => Some(format!("there is no {} `{}`", to.kind(), to.name())),
+            Some(members) if members.iter().all(|member| self.unfit(asking, member).is_some()) => {
+                Some(format!("{} {} has no member who is active and may decide", to.kind(), to.name()))
+            }
+            Some(_) => None,
         }
     }
 

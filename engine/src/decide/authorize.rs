@@ -22,8 +22,8 @@ pub struct Deciding<'a> {
     pub process: &'a Process,
     /// The step run that the item is of.
     pub step: &'a StepRun,
-    /// The item.
-    pub item: &'a WorkItem,
+    /// The item; none where an administrator overrides the whole step. That they are one is for the caller to see to.
+    pub item: Option<&'a WorkItem>,
     /// The people.
     pub directory: &'a Directory,
     /// The time: delegations are for a time.
@@ -44,6 +44,8 @@ pub enum Right {
         /// Whom they act for: the assignee, or a member of the group or queue that is.
         person: UserName,
     },
+    /// They are an administrator, who decides over the heads of those who are asked.
+    Override,
 }
 
 /// Whether this person may decide this work item, and by which right; the refusal says what stands against it.
@@ -52,12 +54,16 @@ pub fn authorize_decision(deciding: &Deciding<'_>, actor: &UserName) -> Result<R
     if !directory.is_active(actor.as_str()) {
         return Err(Refusal::NotActive { actor: actor.clone() });
     }
-    if !may_decide(&item.assignee, actor, directory) {
-        return delegates::authorize_delegate(deciding, actor);
+    if let Some(item) = item
+        && !may_decide(&item.assignee, actor, directory)
+    {
+        return delegates::authorize_delegate(deciding, item, actor);
     }
     if let Some(why) = deciding.barred(actor.as_str()) {
         return Err(Refusal::SeparationOfDuties { actor: actor.clone(), why });
     }
+    // An override is no vote: it stands above all of them, their own among them.
+    let Some(item) = item else { return Ok(Right::Override) };
     deciding.check_one_vote(actor.as_str())?;
     Ok(match item.assignee {
         Assignee::User(_) => Right::Own,

@@ -7,7 +7,7 @@ use crate::{
     directory::Directory,
     id::UserName,
     refusal::Refusal,
-    state::{Assignee, Submission},
+    state::{Assignee, Submission, WorkItem},
 };
 
 use super::{
@@ -17,15 +17,15 @@ use super::{
 
 /// Whether somebody whom a work item does not ask may decide it for somebody whom it does. Of several delegations that say so the
 /// first by name is the one; where none does, the first that was meant for it tells why.
-pub(super) fn authorize_delegate(deciding: &Deciding<'_>, actor: &UserName) -> Result<Right, Refusal> {
-    let Deciding { item, directory, now, .. } = deciding;
+pub(super) fn authorize_delegate(deciding: &Deciding<'_>, item: &WorkItem, actor: &UserName) -> Result<Right, Refusal> {
+    let Deciding { directory, now, .. } = deciding;
     let mut refusal = None;
     for delegation in directory.delegations_to(actor.as_str(), *now) {
         let person = UserName::from(delegation.from.as_str());
         if !may_decide(&item.assignee, &person, directory) {
             continue;
         }
-        match check_delegation(deciding, delegation, actor) {
+        match check_delegation(deciding, item, delegation, actor) {
             Ok(()) => return Ok(Right::Delegation { name: delegation.name.clone(), person }),
             Err(why) => refusal = refusal.or(Some(why)),
         }
@@ -49,8 +49,13 @@ pub(super) fn acts_for(
 }
 
 /// Whether this delegation, which is in force and names the actor, lets them decide for its giver, whom the item asks.
-fn check_delegation(deciding: &Deciding<'_>, delegation: &Delegation, actor: &UserName) -> Result<(), Refusal> {
-    let Deciding { state, process, item, directory, now, .. } = deciding;
+fn check_delegation(
+    deciding: &Deciding<'_>,
+    item: &WorkItem,
+    delegation: &Delegation,
+    actor: &UserName,
+) -> Result<(), Refusal> {
+    let Deciding { state, process, directory, now, .. } = deciding;
     let from = delegation.from.as_str();
     let unfit = |why: String| Refusal::DelegationUnfit {
         actor: actor.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     decision_rule::Votes,
-    definition::{OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
+    definition::{ApprovalStep, OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
     event::EventKind,
     id::{StageRunId, StepRunId},
     state::{Ending, Failure, FailureReason, StageRun, StepRun, Verdict},
@@ -151,13 +151,15 @@ impl Draft<'_, '_> {
                 continue;
             };
             let step_run = run.id;
-            let settled = approval.decision.outcome(Votes::of(run));
+            let settled = settled(run, approval);
+            // An override ends its step whatever its exit condition says.
+            let overridden = run.overridden.is_some();
             if settled.is_some() {
                 changed |= self.close_items(step_run, WorkItemStatus::Withdrawn);
             }
             let exits = match &approval.exit {
-                None => Ok(settled.is_some()),
-                Some(condition) => self.holds(condition),
+                Some(condition) if !overridden => self.holds(condition),
+                Some(_) | None => Ok(settled.is_some()),
             };
             match exits {
                 Ok(false) => {}
@@ -361,7 +363,7 @@ impl Draft<'_, '_> {
         let mut steps = self.context.process.stages.iter().flat_map(|stage| &stage.steps);
         steps.any(|step| match (&step.kind, latest.get(step.name.as_str())) {
             (StepKind::Approval(approval), Some(run)) if !run.work_items.is_empty() => {
-                approval.decision.outcome(Votes::of(run)) == Some(Verdict::Reject)
+                settled(run, approval) == Some(Verdict::Reject)
             }
             (_, Some(run)) => run.settled == Some(Verdict::Reject),
             (_, None) => false,
@@ -492,6 +494,12 @@ fn is_open(run: &StageRun) -> bool {
             false
         }
     }
+}
+
+/// How an approval step run is settled: by an override, or else by its votes; `None`: it is not yet.
+fn settled(run: &StepRun, step: &ApprovalStep) -> Option<Verdict> {
+    let overridden = run.overridden.as_ref().map(|overridden| overridden.decision.verdict);
+    overridden.or_else(|| step.decision.outcome(Votes::of(run)))
 }
 
 fn steps_in_progress(run: &StageRun) -> Vec<StepRunId> {

@@ -155,6 +155,8 @@ pub(super) fn approval_outputs(run: &StepRun, settled: Option<Verdict>) -> Json 
     // Who abstained has nothing to say of the outcome, unless nobody has said anything else.
     let last = decisions.max_by_key(|(at, decision)| (decision.verdict != Verdict::Abstain, *at));
     let last = last.map(|(_, decision)| decision);
+    // Where it was overridden, that is the decision.
+    let last = run.overridden.as_ref().map(|overridden| &overridden.decision).or(last);
     serde_json::json!({
         "decision": settled.map(Verdict::as_str),
         "comments": last.map_or("", |decision| decision.comment.as_str()),

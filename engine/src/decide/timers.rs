@@ -32,6 +32,7 @@ impl Draft<'_, '_> {
     fn fire(&mut self, kind: TimerKind) {
         match kind {
             TimerKind::StepDue(step_run) => self.emit(EventKind::StepOverdue { step_run }),
+            TimerKind::ClaimEnds(work_item) => self.emit(EventKind::WorkItemReleased { work_item, by: None }),
         }
     }
 

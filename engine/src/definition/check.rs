@@ -33,7 +33,7 @@ pub use background::{ATTEMPTS_MAX, BACKOFF_MAX, INPUT_FIELDS_MAX, NON_RETRYABLE_
 pub use expressions::{scope, summary_scope};
 pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};
 pub use record::RECORD_PATHS_MAX;
-pub use routing::ROUTES_MAX;
+pub use routing::{ROUTES_MAX, SEND_BACK_STAGES_MAX};
 
 /// The version of the format that is read.
 pub const API_VERSION: &str = "quorate/v1";

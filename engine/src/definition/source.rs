@@ -149,6 +149,26 @@ pub(super) struct Approval {
     pub(super) allow_reviewer_edit: bool,
     #[serde(default, deserialize_with = "given")]
     pub(super) due: Option<Text>,
+    #[serde(default)]
+    pub(super) allow_reassign: bool,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) claim: Option<Claim>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) send_back: Option<SendBack>,
+}
+
+/// `{ limit: duration }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Claim {
+    pub(super) limit: Text,
+}
+
+/// `{ to: [stage, …] }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SendBack {
+    pub(super) to: Spanned<Vec<Text>>,
 }
 
 /// Whom to ask: one of the first six.

@@ -122,15 +122,18 @@ fn an_approval_step_keeps_what_it_says() {
 fn an_approval_step_keeps_what_it_says_of_votes() {
     let step = approval(
         "{ assign: [{ user: u, weight: 3 }, { expression: record.vendor }, { chosen_by_submitter: true, from: [{ group: g }], weight: 2 }],
-           decision: { weight: 4, reject: { at_least: 2 }, veto_by: [{ user: u }, { group: legal }], abstain: true }, allow_submitter: true }",
+           decision: { weight: 4, reject: { at_least: 2 }, veto_by: [{ user: u }, { group: legal }], abstain: true }, allow_submitter: true,
+           allow_reassign: true, claim: { limit: 4h } }",
     );
     assert_eq!(described(&step.assign), ["user u * 3", "named by record.vendor", "chosen from [Group(\"g\")] * 2"]);
     assert_eq!(step.decision.reject, RejectRule::AtLeast(2));
     assert_eq!(step.veto_by, [UserOrGroup::User("u".to_owned()), UserOrGroup::Group("legal".to_owned())]);
-    assert!(step.abstain && step.allow_submitter);
+    assert!(step.abstain && step.allow_submitter && step.allow_reassign);
+    assert_eq!(step.claim_limit, Some(4 * 60 * 60 * 1_000));
     let plain = approval("{ assign: [{ chosen_by_submitter: true }] }");
     assert_eq!(described(&plain.assign), ["chosen"]);
     assert!(plain.veto_by.is_empty() && !plain.abstain && !plain.allow_submitter);
+    assert!(!plain.allow_reassign && plain.claim_limit.is_none() && plain.send_back_to.is_empty());
 }
 
 fn described(rules: &[AssignRule]) -> Vec<String> {

@@ -87,7 +87,7 @@ fn check_one(
             let item = item(state, step, assignee)?;
             named.insert(item.id.to_string());
             equal(&format!("the item of `{assignee}` in `{step}`"), item.status.as_str(), status)?;
-            said(rest, &item.reason)
+            said(rest, &item.why())
         }
         ["record", version, data] => {
             equal("the record's data", &state.record.data.to_string(), &json(data)?.to_string())?;
@@ -137,6 +137,53 @@ fn check_one(
         }
         ["veto", step, assignee] => equal("the veto", &item(state, step, assignee)?.veto.to_string(), "true"),
         ["no", "veto", step, assignee] => equal("the veto", &item(state, step, assignee)?.veto.to_string(), "false"),
+        ["claimed", step, assignee, "by", who, rest @ ..] => {
+            let claim = item(state, step, assignee)?.claim.as_ref().ok_or("nobody has claimed it")?;
+            equal("who claimed it", claim.by.as_str(), who)?;
+            match (rest, claim.until) {
+                ([], None) => Ok(()),
+                (["for", duration], Some(until)) => equal(
+                    "the time left",
+                    &format!("{:#}", until.duration_since(world.now)),
+                    &format!("{:#}", span(duration)?),
+                ),
+                (rest, until) => Err(format!("it is claimed until {until:?}, and `{}` is expected", rest.join(" "))),
+            }
+        }
+        ["not", "claimed", step, assignee] => match &item(state, step, assignee)?.claim {
+            None => Ok(()),
+            Some(claim) => Err(format!("`{}` has claimed it", claim.by)),
+        },
+        ["question", step, assignee, "open", "by", who, rest @ ..] => {
+            let question = item(state, step, assignee)?.open_question().ok_or("no question is open")?;
+            equal("who asked", question.by.as_str(), who)?;
+            said(rest, &question.text)
+        }
+        ["question", step, assignee, "answered", "by", who, rest @ ..] => {
+            let answer = item(state, step, assignee)?.questions.last().and_then(|question| question.answer.as_ref());
+            let answer = answer.ok_or("no question is answered")?;
+            equal("who answered", answer.by.as_str(), who)?;
+            said(rest, &answer.text)
+        }
+        ["no", "open", "question", step, assignee] => match item(state, step, assignee)?.open_question() {
+            None => Ok(()),
+            Some(question) => Err(format!("`{}` asks `{}`", question.by, question.text)),
+        },
+        ["overridden", step, "by", who, rest @ ..] => {
+            let overridden = step_run(state, step)?.overridden.as_ref().ok_or("it is not overridden")?;
+            equal("the channel", &overridden.decision.channel, "OVERRIDE")?;
+            equal("who overrode it", overridden.decision.actor.as_str(), who)?;
+            said(rest, &overridden.decision.comment)
+        }
+        ["sent", "back", stage, "to", to, "by", who, rest @ ..] => {
+            let (name, round) = named_round(stage)?;
+            let mut runs = state.stage_runs.iter().rev().filter(|run| run.name == name);
+            let run = runs.find(|run| round.is_none_or(|round| run.round == round));
+            let sent = run.and_then(|run| run.sent_back.as_ref()).ok_or("it was not sent back")?;
+            equal("where it was sent", &sent.to, to)?;
+            equal("who sent it", sent.by.as_str(), who)?;
+            said(rest, &sent.comment)
+        }
         ["job", step, status, rest @ ..] => job(state, world, step, status, rest),
         ["row", "for", "job", step] => row(state, step, true),
         ["no", "row", "for", "job", step] => row(state, step, false),
@@ -178,6 +225,7 @@ fn due(at: Option<Timestamp>, world: &World, words: &[&str]) -> Result<(), Strin
 fn timer_text(timer: &Timer, state: &Submission, world: &World) -> String {
     let subject = match timer.kind {
         TimerKind::StepDue(step_run) => state.step_run(step_run).map(|(_, step)| step.name.clone()),
+        TimerKind::ClaimEnds(work_item) => state.work_item(work_item).map(|(_, step, _)| step.name.clone()),
     };
     let wait = timer.at.duration_since(world.now);
     format!("{} {} in {}", timer.kind.as_str(), subject.unwrap_or_default(), format!("{wait:#}").replace(' ', ""))
@@ -324,10 +372,17 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::StepSkipped { step_run, .. }
         | E::AssigneesLeftOut { step_run, .. }
         | E::DeadlinesSet { step_run, .. }
-        | E::StepOverdue { step_run } => step(step_run),
+        | E::StepOverdue { step_run }
+        | E::StepOverridden { step_run, .. } => step(step_run),
         E::WorkItemAssigned { work_item, .. }
         | E::WorkItemDecided { work_item, .. }
-        | E::WorkItemRevived { work_item } => item(work_item),
+        | E::WorkItemRevived { work_item }
+        | E::WorkItemReassigned { work_item, .. }
+        | E::WorkItemClaimed { work_item, .. }
+        | E::WorkItemReleased { work_item, .. }
+        | E::InformationRequested { work_item, .. }
+        | E::InformationAnswered { work_item, .. } => item(work_item),
+        E::SentBack { to, .. } => Some(to.clone()),
         E::WorkItemClosed { work_item, status } => item(work_item).map(|item| format!("{item} {status}")),
         E::JobScheduled { job: id, .. }
         | E::JobStarted { job: id, .. }

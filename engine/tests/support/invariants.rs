@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use quorate_engine::{
     command::Command,
-    decide::{Decided, may_decide},
+    decide::{Decided, QUESTIONS_MAX, may_decide},
     definition::{
         ApprovalStep, OnChange, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target,
         Whom,
@@ -17,7 +17,7 @@ use quorate_engine::{
     id::UserName,
     projection::{Projection, project},
     refusal::Refusal,
-    state::{Decision, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Assignee, Decision, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -55,6 +55,14 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     only_active_people_decide,
     whoever_decides_is_asked_or_acts_for_somebody_who_is,
     what_was_lent_is_not_lent_on,
+    a_claimed_item_is_decided_by_its_claimer_only,
+    only_an_open_item_that_is_shared_is_claimed,
+    a_person_is_asked_once_in_a_counting_step,
+    only_active_people_who_may_decide_are_asked,
+    a_reassignment_keeps_the_weight_and_never_loses_a_veto,
+    an_override_settles_its_step_as_it_says,
+    sending_back_settles_nothing,
+    a_question_is_open_on_an_open_item_only,
     a_result_counts_only_with_the_live_attempts_token,
     an_in_progress_submission_waits_for_something,
     a_submission_is_suspended_with_its_stage,
@@ -240,7 +248,8 @@ fn no_person_is_counted_twice_in_a_step(moment: &Moment<'_>) {
 fn a_veto_settles_its_step_against(moment: &Moment<'_>) {
     for step in moment.after.into_iter().flat_map(steps) {
         let vetoed = step.work_items.iter().any(|item| item.veto && item.status == WorkItemStatus::Rejected);
-        assert!(!vetoed || step.settled != Some(Verdict::Approve), "`{}` is approved over a veto", step.name);
+        let approved = step.settled == Some(Verdict::Approve) && step.overridden.is_none();
+        assert!(!vetoed || !approved, "`{}` is approved over a veto", step.name);
         assert!(!vetoed || !is_anything_open(step), "`{}` still asks after a veto", step.name);
     }
 }
@@ -249,7 +258,8 @@ fn abstentions_approve_nothing(moment: &Moment<'_>) {
     for step in moment.after.into_iter().flat_map(steps) {
         let abstained = step.work_items.iter().filter(|item| item.status == WorkItemStatus::Abstained).count();
         let all = abstained > 0 && abstained == step.work_items.len();
-        assert!(!all || step.settled != Some(Verdict::Approve), "`{}` is approved by nobody", step.name);
+        let approved = step.settled == Some(Verdict::Approve) && step.overridden.is_none();
+        assert!(!all || !approved, "`{}` is approved by nobody", step.name);
         let allowed = approval(moment.process, &step.name).is_some_and(|approval| approval.abstain);
         assert!(allowed || abstained == 0, "somebody abstained in `{}`, which does not allow it", step.name);
     }
@@ -280,7 +290,7 @@ fn only_whom_the_submitter_chose_is_asked_where_the_choice_is_theirs(moment: &Mo
         let falls_back = matches!(approval.on_no_approvers, OnNoApprovers::Fallback(_));
         if !falls_back && approval.assign.iter().all(|rule| chosen(&rule.whom)) {
             let choices = after.choices.get(&step.name).cloned().unwrap_or_default();
-            for item in &step.work_items {
+            for item in step.work_items.iter().filter(|item| item.reassigned.is_none()) {
                 assert!(choices.iter().any(|name| name == item.assignee.name()), "{} was not chosen", item.assignee);
             }
         }
@@ -299,8 +309,7 @@ fn nobody_decides_on_their_own_submission_where_that_is_not_allowed(moment: &Mom
     let Some(after) = moment.after else { return };
     let allowed = |name: &str| approval(moment.process, name).is_some_and(|approval| approval.allow_submitter);
     let barring = steps(after).filter(|step| !allowed(&step.name));
-    let decisions = barring.flat_map(|step| &step.work_items).filter_map(|item| item.decision.as_ref());
-    for person in decisions.flat_map(Decision::deciders) {
+    for person in barring.flat_map(decisions).flat_map(Decision::deciders) {
         assert_ne!(person, &after.submitter);
         assert_ne!(Some(person), after.on_behalf_of.as_ref());
     }
@@ -309,8 +318,8 @@ fn nobody_decides_on_their_own_submission_where_that_is_not_allowed(moment: &Mom
 fn reviewers_of_steps_that_must_differ_differ(moment: &Moment<'_>) {
     let Some(after) = moment.after else { return };
     let deciders = |name: &str| -> BTreeSet<&str> {
-        let decisions = steps(after).filter(|step| step.name == name).flat_map(|step| &step.work_items);
-        decisions.filter_map(|item| item.decision.as_ref()).flat_map(Decision::deciders).map(UserName::as_str).collect()
+        let runs = steps(after).filter(|step| step.name == name);
+        runs.flat_map(decisions).flat_map(Decision::deciders).map(UserName::as_str).collect()
     };
     for step in moment.process.stages.iter().flat_map(|stage| &stage.steps) {
         let StepKind::Approval(approval) = &step.kind else { continue };
@@ -322,8 +331,118 @@ fn reviewers_of_steps_that_must_differ_differ(moment: &Moment<'_>) {
 }
 
 fn only_active_people_decide(moment: &Moment<'_>) {
-    if let (Command::Decide(decide), Ok(_)) = (moment.command, moment.answer) {
-        assert!(moment.directory.is_active(decide.actor.as_str()), "`{}` is not active", decide.actor);
+    let actor = match (moment.command, moment.answer) {
+        (Command::Decide(decide), Ok(_)) => &decide.actor,
+        (Command::Override(command), Ok(_)) => &command.by.name,
+        _ => return,
+    };
+    assert!(moment.directory.is_active(actor.as_str()), "`{actor}` is not active");
+}
+
+/// Those of the work items, and that of an override.
+fn decisions(step: &StepRun) -> impl Iterator<Item = &Decision> {
+    let overridden = step.overridden.as_ref().map(|overridden| &overridden.decision);
+    step.work_items.iter().filter_map(|item| item.decision.as_ref()).chain(overridden)
+}
+
+fn a_claimed_item_is_decided_by_its_claimer_only(moment: &Moment<'_>) {
+    let (Command::Decide(decide), Ok(answer), Some(before)) = (moment.command, moment.answer, moment.before) else {
+        return;
+    };
+    let claim = before.work_item(decide.work_item).and_then(|(_, _, item)| item.claim.as_ref());
+    let Some((claim, event)) = claim.zip(answer.events.first()) else { return };
+    // Whoever acts for the claimer decides as they would.
+    let decision = moment.after.and_then(|after| after.work_item(decide.work_item)?.2.decision.as_ref());
+    let claimers = decision.is_some_and(|decision| decision.is_of(claim.by.as_str()));
+    assert!(claimers || !claim.holds(event.at), "`{}` had claimed it", claim.by);
+}
+
+fn only_an_open_item_that_is_shared_is_claimed(moment: &Moment<'_>) {
+    for item in moment.after.into_iter().flat_map(items).filter(|item| item.claim.is_some()) {
+        assert_eq!(item.status, WorkItemStatus::Assigned, "a claim is on an item that is closed");
+        assert!(!matches!(item.assignee, Assignee::User(_)), "{} alone is asked", item.assignee);
+    }
+}
+
+fn a_person_is_asked_once_in_a_counting_step(moment: &Moment<'_>) {
+    for step in moment.after.into_iter().flat_map(steps) {
+        if !approval(moment.process, &step.name).is_some_and(|approval| approval.decision.counts_people()) {
+            continue;
+        }
+        let mut asked = BTreeSet::new();
+        for item in &step.work_items {
+            assert!(matches!(item.assignee, Assignee::User(_)), "{} is counted in `{}`", item.assignee, step.name);
+            assert!(asked.insert(&item.assignee), "{} is asked twice in `{}`", item.assignee, step.name);
+        }
+    }
+}
+
+fn only_active_people_who_may_decide_are_asked(moment: &Moment<'_>) {
+    let (Ok(answer), Some(after)) = (moment.answer, moment.after) else { return };
+    for event in &answer.events {
+        let asked = match &event.kind {
+            EventKind::WorkItemAssigned { assignee, .. } => assignee,
+            EventKind::WorkItemReassigned { to, .. } => to,
+            _ => continue,
+        };
+        let Assignee::User(name) = asked else { continue };
+        assert!(moment.directory.is_active(name), "`{name}` is not active");
+        let (EventKind::WorkItemAssigned { work_item, .. } | EventKind::WorkItemReassigned { work_item, .. }) =
+            &event.kind
+        else {
+            continue;
+        };
+        let step = after.work_item(*work_item).map(|(_, step, _)| step.name.as_str()).unwrap_or_default();
+        let own = *name == after.submitter.0 || after.on_behalf_of.as_ref().is_some_and(|other| other.0 == *name);
+        let allowed = approval(moment.process, step).is_some_and(|approval| approval.allow_submitter);
+        assert!(!own || allowed, "`{name}` is asked of what is their own");
+    }
+}
+
+fn a_reassignment_keeps_the_weight_and_never_loses_a_veto(moment: &Moment<'_>) {
+    if !matches!(moment.command, Command::Reassign { .. }) {
+        return;
+    }
+    for (before, after) in pairs(moment) {
+        for (before, after) in before.work_items.iter().zip(&after.work_items) {
+            assert_eq!((before.id, before.weight, before.status), (after.id, after.weight, after.status));
+            assert!(after.veto || !before.veto, "a veto is lost");
+        }
+    }
+}
+
+fn an_override_settles_its_step_as_it_says(moment: &Moment<'_>) {
+    for step in moment.after.into_iter().flat_map(steps) {
+        let Some(overridden) = &step.overridden else { continue };
+        assert_ne!(overridden.decision.verdict, Verdict::Abstain);
+        assert!(!overridden.decision.comment.trim().is_empty(), "an override of `{}` does not say why", step.name);
+        if step.status == StepRunStatus::Completed && step.settled.is_some() {
+            assert_eq!(step.settled, Some(overridden.decision.verdict));
+        }
+        assert!(!is_anything_open(step), "`{}` still asks after an override", step.name);
+    }
+}
+
+fn sending_back_settles_nothing(moment: &Moment<'_>) {
+    let (Command::SendBack { to, .. }, Ok(_)) = (moment.command, moment.answer) else { return };
+    for (before, after) in pairs(moment) {
+        assert_eq!(before.settled, after.settled, "`{}` is settled by sending back", before.name);
+    }
+    let (before, after) = (moment.before.expect("it was there"), moment.after.expect("it is there"));
+    assert!(after.round > before.round, "sending back begins a new round");
+    let next = after.stage_runs.get(before.stage_runs.len()).map(|stage| stage.name.as_str());
+    assert_eq!(next, Some(to.as_str()));
+    let place = |name: &str| moment.process.stages.iter().position(|stage| stage.name == name);
+    let from = before.current_stage().and_then(|stage| place(&stage.name));
+    assert!(place(to) < from, "`{to}` is not back");
+    assert!(moment.process.stages.iter().all(|stage| stage.name != *to || !stage.fault_path), "`{to}` is a fault path");
+}
+
+fn a_question_is_open_on_an_open_item_only(moment: &Moment<'_>) {
+    for item in moment.after.into_iter().flat_map(items) {
+        let unanswered = item.questions.iter().filter(|question| question.answer.is_none()).count();
+        assert!(unanswered <= 1 && item.questions.len() <= QUESTIONS_MAX);
+        assert!(item.open_question().is_none() || item.status == WorkItemStatus::Assigned);
     }
 }
 

@@ -10,7 +10,9 @@ use std::{
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use quorate_engine::{
     Json,
-    command::{Actor, Command, Decide, Report, ReportOutcome, Reported, Submit, UpdateRecord},
+    command::{
+        Actor, Command, Decide, Override, OverrideTarget, Report, ReportOutcome, Reported, Submit, UpdateRecord,
+    },
     context::Flows,
     decide::{may_decide, record_digest},
     definition::{Process, StepKind, read_directory, read_flow},
@@ -19,7 +21,7 @@ use quorate_engine::{
     expression::Expression,
     id::{JobId, UserName, WorkItemId},
     refusal::Refusal,
-    state::{StepRun, Submission, Verdict, VersionRef},
+    state::{Assignee, StepRun, Submission, Verdict, VersionRef},
 };
 
 use super::{
@@ -159,6 +161,31 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
         [who, "approves", item, ref how @ ..] => decide(world, who, Verdict::Approve, item, how)?,
         [who, "abstains", "from", item, ref how @ ..] => decide(world, who, Verdict::Abstain, item, how)?,
         [who, "rejects", item, ref how @ ..] => decide(world, who, Verdict::Reject, item, how)?,
+        [who, "claims", item] => Command::Claim { work_item: item_of(world, who, item)?, by: actor(who) },
+        [who, "releases", item] => Command::Release { work_item: item_of(world, who, item)?, by: actor(who) },
+        [who, "reassigns", item, "to", to, ref how @ ..] => Command::Reassign {
+            work_item: item_of(world, who, item)?,
+            by: actor(who),
+            to: assignee(to),
+            comment: said(how, "because")?,
+        },
+        [who, "overrides", item, "with", verdict, ref how @ ..] => override_step(world, who, item, verdict, how)?,
+        [who, "asks", question, "on", item] => Command::RequestInformation {
+            work_item: item_of(world, who, item)?,
+            by: actor(who),
+            question: question.to_owned(),
+        },
+        [who, "answers", answer, "on", item] => Command::AnswerInformation {
+            work_item: item_of(world, who, item)?,
+            by: actor(who),
+            answer: answer.to_owned(),
+        },
+        [who, "sends", item, "back", "to", stage, ref how @ ..] => Command::SendBack {
+            work_item: item_of(world, who, item)?,
+            by: actor(who),
+            to: stage.to_owned(),
+            comment: said(how, "because")?,
+        },
         ["attempt", attempt, "of", step, ref what @ ..] => {
             let attempt = attempt.parse().map_err(|_| format!("`{attempt}` is no number of an attempt"))?;
             of_job(world, step, Some(attempt), what)?
@@ -279,16 +306,56 @@ fn decide(world: &World, who: &str, verdict: Verdict, item: &str, how: &[&str]) 
         record_digest: state.record.digest.clone(),
     };
     match how {
-        [] => {}
-        ["without", "a", "comment"] => decide.comment = String::new(),
-        ["with", "a", "comment", "of", length, "bytes"] => {
-            decide.comment = "x".repeat(length.parse().map_err(|_| format!("`{length}` is no number"))?);
-        }
-        ["saying", comment] => (*comment).clone_into(&mut decide.comment),
         ["of", "another", "record"] => decide.record_digest = record_digest(&serde_json::json!({ "another": true })),
-        how => return Err(format!("nobody decides {how:?}")),
+        how => decide.comment = said(how, "because")?,
     }
     Ok(Command::Decide(decide))
+}
+
+/// `STEP` is overridden by its name, `item STEP/bob` by a work item.
+fn override_step(world: &World, who: &str, item: &str, verdict: &str, how: &[&str]) -> Result<Command, String> {
+    let state = world.state.as_ref().ok_or("there is no submission yet")?;
+    let target = if item.contains('/') {
+        OverrideTarget::WorkItem(item_of(world, who, item)?)
+    } else {
+        OverrideTarget::Step(item.to_owned())
+    };
+    let verdict = Verdict::ALL.into_iter().find(|known| known.as_str() == verdict);
+    let verdict = verdict.ok_or("a verdict is APPROVE, REJECT or ABSTAIN")?;
+    let by = actor(who);
+    let (comment, record_digest) = match how {
+        ["of", "another", "record"] => ("because".to_owned(), record_digest(&serde_json::json!({ "another": true }))),
+        how => (said(how, "because")?, state.record.digest.clone()),
+    };
+    Ok(Command::Override(Override { target, by, verdict, comment, record_digest }))
+}
+
+/// What is said with a command: something else than usual, nothing, or very much.
+fn said(how: &[&str], usual: &str) -> Result<String, String> {
+    match how {
+        [] => Ok(usual.to_owned()),
+        ["without", "a", "comment"] => Ok(String::new()),
+        ["with", "a", "comment", "of", length, "bytes"] => {
+            Ok("x".repeat(length.parse().map_err(|_| format!("`{length}` is no number"))?))
+        }
+        ["saying", comment] => Ok((*comment).to_owned()),
+        how => Err(format!("nobody says anything {how:?}")),
+    }
+}
+
+/// `bob`, `group:finance`, `queue:intake`.
+fn assignee(text: &str) -> Assignee {
+    let named = text.split_once(':').and_then(|(kind, name)| Assignee::from_parts(kind, name));
+    named.unwrap_or_else(|| Assignee::User(text.to_owned()))
+}
+
+/// The item that a command of this person is of; `another-item` is none that there is.
+fn item_of(world: &World, who: &str, item: &str) -> Result<WorkItemId, String> {
+    let state = world.state.as_ref().ok_or("there is no submission yet")?;
+    if item == "another-item" {
+        return Ok(WorkItemId(uuid::Uuid::nil()));
+    }
+    work_item(world, state, &UserName::from(who), item)
 }
 
 /// The item of a step that asks this person, or, as `step/assignee`, another one. Open ones first.

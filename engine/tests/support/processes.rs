@@ -235,9 +235,13 @@ fn approval() -> impl Strategy<Value = StepKind> {
     let field = proptest::sample::select(vec!["amount", "note"]);
     let depends_on = option::weighted(0.5, vec(field.prop_map(|name| RecordPath(vec![name.to_owned()])), 1..=1));
     let of_record = (depends_on, proptest::bool::weighted(0.3), due);
-    (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, allow_submitter, of_record).prop_map(
-        |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, allow_submitter, of_record)| {
+    let claim_limit = option::of(Just(600_000));
+    let send_back_to = proptest::sample::select(vec![vec![], vec!["s0"], vec!["s0", "s1"]]);
+    let handling = (allow_submitter, proptest::bool::weighted(0.5), claim_limit, send_back_to);
+    (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, handling, of_record).prop_map(
+        |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, handling, of_record)| {
             let (depends_on, allow_reviewer_edit, due) = of_record;
+            let (allow_submitter, allow_reassign, claim_limit, send_back_to) = handling;
             let mut assign = assign;
             let weighs = matches!(decision.approve, Quorum::Weight(_));
             assign.iter_mut().filter(|_| !weighs).for_each(|rule| rule.weight = 1);
@@ -253,6 +257,9 @@ fn approval() -> impl Strategy<Value = StepKind> {
                 depends_on,
                 allow_reviewer_edit,
                 due,
+                allow_reassign,
+                claim_limit,
+                send_back_to: send_back_to.into_iter().map(str::to_owned).collect(),
             })
         },
     )

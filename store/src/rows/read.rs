@@ -96,6 +96,7 @@ pub(crate) fn step_run(columns: &mut impl Columns) -> Result<StepRunRow> {
         started_at: columns.time_or_null()?,
         ended_at: columns.time_or_null()?,
         due_at: columns.time_or_null()?,
+        overridden_by: columns.text_or_null()?.map(UserName),
     })
 }
 
@@ -122,6 +123,11 @@ pub(crate) fn work_item(columns: &mut impl Columns) -> Result<WorkItemRow> {
         weight: columns.number()?,
         veto: columns.flag()?,
         due_at: columns.time_or_null()?,
+        claimed_by: columns.text_or_null()?.map(UserName),
+        claimed_until: columns.time_or_null()?,
+        question: columns.text_or_null()?,
+        question_by: columns.text_or_null()?.map(UserName),
+        question_at: columns.time_or_null()?,
     })
 }
 

@@ -98,6 +98,7 @@ pub(crate) fn step_run<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a
     values.time(row.started_at);
     values.time(row.ended_at);
     values.time(row.due_at);
+    values.text(row.overridden_by.as_ref().map(UserName::as_str));
 }
 
 pub(crate) fn timer<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a TimerRow) {
@@ -127,6 +128,11 @@ pub(crate) fn work_item<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'
     values.number(Some(row.weight.into()));
     values.flag(row.veto);
     values.time(row.due_at);
+    values.text(row.claimed_by.as_ref().map(UserName::as_str));
+    values.time(row.claimed_until);
+    values.text(row.question.as_deref());
+    values.text(row.question_by.as_ref().map(UserName::as_str));
+    values.time(row.question_at);
 }
 
 pub(crate) fn decision<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a DecisionRow) {

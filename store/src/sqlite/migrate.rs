@@ -19,6 +19,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0002_votes", sql: include_str!("../../migrations/sqlite/0002_votes.sql") },
     Migration { name: "0003_delegations", sql: include_str!("../../migrations/sqlite/0003_delegations.sql") },
     Migration { name: "0004_timers", sql: include_str!("../../migrations/sqlite/0004_timers.sql") },
+    Migration { name: "0005_items", sql: include_str!("../../migrations/sqlite/0005_items.sql") },
 ];
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<String>, StoreError> {

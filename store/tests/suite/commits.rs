@@ -96,6 +96,22 @@ pub(crate) async fn an_abstention_is_a_decision(on: Fixture) {
     assert_eq!(stored.decisions.values().map(|row| row.verdict).collect::<Vec<_>>(), [Verdict::Abstain]);
 }
 
+pub(crate) async fn claims_questions_and_overrides_are_stored(on: Fixture) {
+    let mut run = Run::new("purchase", Assignee::Group("finance".to_owned()));
+    run.commit(&*on.store, start()).await.unwrap();
+    run.claim_and_ask(after(1));
+    run.commit(&*on.store, after(1)).await.unwrap();
+    let stored = on.store.projection(&tenant(), run.id()).await.unwrap().unwrap();
+    assert_eq!(stored, project(&run.state));
+    let item = stored.work_items.values().next().unwrap();
+    assert_eq!((item.claimed_until, item.question_at), (Some(after(3_600)), Some(after(1))));
+    run.override_step(after(2));
+    run.commit(&*on.store, after(2)).await.unwrap();
+    let stored = on.store.projection(&tenant(), run.id()).await.unwrap().unwrap();
+    assert_eq!(stored, project(&run.state));
+    assert!(stored.step_runs.values().any(|step| step.overridden_by.is_some()));
+}
+
 pub(crate) async fn a_finished_job_leaves(on: Fixture) {
     let mut run = Run::new("purchase", bob());
     run.commit(&*on.store, start()).await.unwrap();

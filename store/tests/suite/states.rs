@@ -8,8 +8,8 @@ use quorate_engine::{
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     projection::{Projection, project},
     state::{
-        Assignee, Deadlines, Decision, Job, JobExecution, JobKind, JobSpec, Record, RetryPolicy, StageRun, StepRun,
-        Submission, Verdict, VersionRef, WorkItem,
+        Assignee, Claim, Deadlines, Decision, Job, JobExecution, JobKind, JobSpec, Overridden, Question, Record,
+        RetryPolicy, StageRun, StepRun, Submission, Verdict, VersionRef, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
@@ -61,6 +61,7 @@ impl Run {
             started_at: at,
             ended_at: None,
             steps: vec![background, approval],
+            sent_back: None,
         };
         let record = Record {
             record_type: "purchase_request".to_owned(),
@@ -143,6 +144,30 @@ impl Run {
     /// Its work item is decided with an abstention, which settles nothing else.
     pub(crate) fn abstain(&mut self, at: Timestamp) {
         self.decide(Verdict::Abstain, WorkItemStatus::Abstained, at);
+    }
+
+    /// Its work item is claimed, and its submitter is asked something on it.
+    pub(crate) fn claim_and_ask(&mut self, at: Timestamp) {
+        let bob = || UserName::from("bob");
+        let item = self.item();
+        item.claim = Some(Claim { by: bob(), until: Some(after(3_600)) });
+        item.questions = vec![Question { by: bob(), at, text: "which?".to_owned(), answer: None }];
+    }
+
+    /// An administrator settles its approval step.
+    pub(crate) fn override_step(&mut self, at: Timestamp) {
+        self.item().status = WorkItemStatus::Withdrawn;
+        self.item().closed_at = Some(at);
+        let decision = Decision {
+            verdict: Verdict::Reject,
+            actor: UserName::from("admin"),
+            on_behalf_of: None,
+            delegation: None,
+            comment: "no".to_owned(),
+            channel: "OVERRIDE".to_owned(),
+            record_digest: "d1".to_owned(),
+        };
+        self.step(1).overridden = Some(Overridden { decision, at });
     }
 
     fn decide(&mut self, verdict: Verdict, status: WorkItemStatus, at: Timestamp) {
@@ -231,6 +256,7 @@ fn step(name: &str, status: StepRunStatus) -> StepRun {
         work_items: Vec::new(),
         deadlines: Deadlines::default(),
         overdue: false,
+        overridden: None,
     }
 }
 
@@ -245,6 +271,9 @@ fn item(assignee: Assignee) -> WorkItem {
         assigned_at: start(),
         closed_at: None,
         decision: None,
+        claim: None,
+        reassigned: None,
+        questions: Vec::new(),
     }
 }
 

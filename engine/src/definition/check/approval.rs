@@ -57,6 +57,14 @@ impl Checker<'_> {
             depends_on: depends_on?,
             allow_reviewer_edit: source.allow_reviewer_edit,
             due: self.duration_if_given(source.due.as_ref(), &format!("{path}.due")),
+            allow_reassign: source.allow_reassign,
+            claim_limit: self.claim_limit(source, decision, &format!("{path}.claim.limit")),
+            send_back_to: source
+                .send_back
+                .iter()
+                .flat_map(|back| &back.to.value)
+                .map(|stage| stage.value.clone())
+                .collect(),
         })
     }
 
@@ -120,6 +128,16 @@ impl Checker<'_> {
                 Quorum::All
             }
         }
+    }
+
+    /// How long a claim holds. There is one only of what several share.
+    fn claim_limit(&mut self, source: &source::Approval, decision: DecisionRule, path: &str) -> Option<u64> {
+        let limit = &source.claim.as_ref()?.limit;
+        if decision.counts_people() {
+            let message = "nothing is shared here to be claimed: every person has a work item of their own";
+            self.warning(limit, path, message);
+        }
+        self.duration_if_given(Some(limit), path)
     }
 
     /// Those whose rejection settles the step. Only who is asked can reject.

@@ -174,6 +174,7 @@ impl Checker<'_> {
             None => Some(StageExit::AllCompleted),
             Some(condition) => self.condition(&condition.when, &format!("{path}.complete.when")).map(StageExit::When),
         };
+        self.send_back(index, source, map, &path);
         let on_error = self.on_error(source, map, &path);
         let next = self.next(index, source, map, &path);
         Some(Stage {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_saphyr::Spanned;
 
-use super::{Checker, Text, graph, shorten};
+use super::{Checker, Text, graph, process::STAGES_MAX, shorten};
 use crate::definition::{
     OnRejection, Outcome, Route, Stage, Target,
     source::{self, WordOr},
@@ -12,6 +12,9 @@ use crate::definition::{
 
 /// How many rules a `next` has: each is evaluated in turn.
 pub const ROUTES_MAX: usize = 50;
+
+/// How many stages a step may be sent back to: as many as there are.
+pub const SEND_BACK_STAGES_MAX: usize = STAGES_MAX;
 
 /// What `to` says for the end.
 const END: &str = "end";
@@ -147,6 +150,34 @@ impl Checker<'_> {
                     self.error(to, "on_rejection.to", message);
                 }
                 OnRejection::Stage(index)
+            }
+        }
+    }
+
+    /// The stages that the steps of a stage may send back to: earlier ones, and no fault path.
+    pub(super) fn send_back(&mut self, index: usize, stage: &source::Stage, map: &Map<'_>, path: &str) {
+        for (number, step) in stage.steps.value.iter().enumerate() {
+            let Some(back) = step.value.approval.as_ref().and_then(|approval| approval.value.send_back.as_ref()) else {
+                continue;
+            };
+            let path = format!("{path}.steps[{number}].approval.send_back.to");
+            if stage.fault_path {
+                self.error(&back.to, &path, "a fault path does not lead back to where the submission came from");
+                continue;
+            }
+            let names = self.list(&back.to, &path, "stage", SEND_BACK_STAGES_MAX);
+            for (place, name) in names.iter().enumerate() {
+                let path = format!("{path}[{place}]");
+                let Some(to) = self.stage_named(name, map, &path, false) else { continue };
+                if map.is_fault(to) {
+                    let message =
+                        format!("`{}` is a fault path: only `on_error` and other fault paths lead to it", name.value);
+                    self.error(name, &path, message);
+                } else if to >= index {
+                    let message =
+                        format!("`{}` is not written before this stage: back is to an earlier one", name.value);
+                    self.error(name, &path, message);
+                }
             }
         }
     }

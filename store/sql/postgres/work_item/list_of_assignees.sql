@@ -2,7 +2,7 @@
 -- have an index each, and each half reads no further in it than the page is long.
 select
     w.id, w.step_run, w.process, w.stage, w.step, w.assignee_kind, w.assignee, w.reason, w.status, w.assigned_at,
-    w.closed_at, w.weight, w.veto, w.due_at,
+    w.closed_at, w.weight, w.veto, w.due_at, w.claimed_by, w.claimed_until, w.question, w.question_by, w.question_at,
     s.tenant, s.id, s.version, s.process, s.process_version, s.record_type, s.record_id, s.record_version,
     s.record_digest, s.submitter, s.on_behalf_of, s.comment, s.summary, s.status, s.ending, s.round, s.stage,
     s.awaits_time, s.failure_reason, s.failure_message, s.submitted_at, s.ended_at,
