@@ -15,6 +15,7 @@ mod system;
 mod access;
 mod approvals;
 mod decisions;
+mod delegations;
 mod documents;
 mod example;
 mod faults;
