@@ -17,6 +17,7 @@ use quorate_engine::{
 };
 use quorate_store::{
     StoreError,
+    log::StoredEvent,
     query::{AssigneeScope, WorkItemEntry, WorkItemQuery},
     store::Wanted,
 };
@@ -149,7 +150,7 @@ impl Api {
         let loaded = self.scheduler.store().load(&Wanted { submissions, ..Wanted::default() }).await;
         let mut found = BTreeMap::new();
         for history in loaded.map_err(|error| errors::store(&error))?.histories {
-            let events: Result<Vec<_>, _> = history.events.iter().map(|event| event.to_event()).collect();
+            let events: Result<Vec<_>, _> = history.events.iter().map(StoredEvent::to_event).collect();
             let events = events.map_err(|error| errors::store(&StoreError::Internal(error.to_string())))?;
             let Some(state) = evolve::replay(&events) else { continue };
             let process = self.scheduler.catalog().process(tenant, &state.process).await;
