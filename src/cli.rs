@@ -10,6 +10,7 @@ mod delegation;
 mod documents;
 mod failure;
 mod inbox;
+mod items;
 mod operate;
 mod output;
 mod record;
@@ -123,6 +124,20 @@ pub(crate) enum Command {
     /// Delete things
     #[command(subcommand)]
     Delete(delegation::DeleteCommand),
+    /// Keep a work item that a group or a queue shares for yourself
+    Claim(items::ItemArgs),
+    /// Give a claimed work item back to those who share it
+    Release(items::ItemArgs),
+    /// Have somebody else asked by a work item: by an administrator, or where its step allows it
+    Reassign(items::ReassignArgs),
+    /// Settle a step in progress over the heads of those who were asked: by an administrator
+    Override(items::OverrideArgs),
+    /// Ask the submitter something about a work item; it can be decided meanwhile
+    Ask(items::AskArgs),
+    /// Answer what the submitter was asked about a work item
+    Answer(items::AnswerArgs),
+    /// Send a submission back to an earlier stage, in a new round: where the step allows it, or by an administrator
+    SendBack(items::SendBackArgs),
     /// Take a submission back: by its submitter, or an administrator
     Recall(operate::EndArgs),
     /// End a submission: by an administrator
@@ -230,6 +245,13 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Abstain(args) => inbox::abstain(&args, session).await,
         Command::Delegate(args) => delegation::delegate(args, session).await,
         Command::Delete(command) => delegation::delete(command, session).await,
+        Command::Claim(args) => items::claim(args, session).await,
+        Command::Release(args) => items::release(args, session).await,
+        Command::Reassign(args) => items::reassign(args, session).await,
+        Command::Override(args) => items::override_step(args, session).await,
+        Command::Ask(args) => items::ask(args, session).await,
+        Command::Answer(args) => items::answer(args, session).await,
+        Command::SendBack(args) => items::send_back(args, session).await,
         Command::Recall(args) => operate::recall(args, session).await,
         Command::Cancel(args) => operate::cancel(args, session).await,
         Command::Comment(args) => operate::comment(args, session).await,

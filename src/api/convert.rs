@@ -91,6 +91,11 @@ fn stage_run(state: &Submission, run: &StageRun) -> v1::StageRun {
         failure: run.failure.as_ref().map(failure),
         started_at: Some(timestamp(run.started_at)),
         ended_at: run.ended_at.map(timestamp),
+        sent_back: run.sent_back.as_ref().map(|sent| v1::SentBack {
+            to: sent.to.clone(),
+            by: sent.by.to_string(),
+            comment: sent.comment.clone(),
+        }),
     }
 }
 
@@ -115,6 +120,7 @@ fn step_run(state: &Submission, stage: &StageRun, run: &StepRun) -> v1::StepRun 
             step_run: reused.step_run.to_string(),
             reviewers: reused.reviewers.iter().map(ToString::to_string).collect(),
         }),
+        overridden: run.overridden.as_ref().map(|overridden| decision(&overridden.decision, Some(overridden.at))),
     }
 }
 
@@ -128,17 +134,8 @@ pub(super) fn work_item(state: &Submission, stage: &StageRun, step: &StepRun, it
         step: step.name.clone(),
         assignee: Some(assignee(&item.assignee)),
         status: work_item_status(item.status).into(),
-        reason: item.reason.clone(),
-        decision: item.decision.as_ref().map(|decision| v1::Decision {
-            verdict: verdict(decision.verdict).into(),
-            actor: decision.actor.to_string(),
-            comment: decision.comment.clone(),
-            channel: decision.channel.clone(),
-            record_digest: decision.record_digest.clone(),
-            decided_at: item.closed_at.map(timestamp),
-            on_behalf_of: decision.on_behalf_of.as_ref().map(ToString::to_string).unwrap_or_default(),
-            delegation: decision.delegation.clone().unwrap_or_default(),
-        }),
+        reason: item.why(),
+        decision: item.decision.as_ref().map(|made| decision(made, item.closed_at)),
         assigned_at: Some(timestamp(item.assigned_at)),
         closed_at: item.closed_at.map(timestamp),
         summary: state.summary.clone(),
@@ -150,6 +147,35 @@ pub(super) fn work_item(state: &Submission, stage: &StageRun, step: &StepRun, it
         veto: item.veto,
         on_behalf_of: String::new(),
         delegation: String::new(),
+        claimed_by: item.claim.as_ref().map(|claim| claim.by.to_string()).unwrap_or_default(),
+        claimed_until: item.claim.as_ref().and_then(|claim| claim.until).map(timestamp),
+        open_question: item.open_question().map(question),
+        questions: item.questions.iter().map(question).collect(),
+    }
+}
+
+fn decision(decision: &state::Decision, at: Option<Timestamp>) -> v1::Decision {
+    v1::Decision {
+        verdict: verdict(decision.verdict).into(),
+        actor: decision.actor.to_string(),
+        comment: decision.comment.clone(),
+        channel: decision.channel.clone(),
+        record_digest: decision.record_digest.clone(),
+        decided_at: at.map(timestamp),
+        on_behalf_of: decision.on_behalf_of.as_ref().map(ToString::to_string).unwrap_or_default(),
+        delegation: decision.delegation.clone().unwrap_or_default(),
+    }
+}
+
+fn question(question: &state::Question) -> v1::Question {
+    let answer = question.answer.as_ref();
+    v1::Question {
+        by: question.by.to_string(),
+        asked_at: Some(timestamp(question.at)),
+        question: question.text.clone(),
+        answered_by: answer.map(|answer| answer.by.to_string()).unwrap_or_default(),
+        answered_at: answer.map(|answer| timestamp(answer.at)),
+        answer: answer.map(|answer| answer.text.clone()).unwrap_or_default(),
     }
 }
 
@@ -178,6 +204,15 @@ pub(super) fn work_item_entry(entry: WorkItemEntry) -> v1::WorkItem {
         veto: item.veto,
         on_behalf_of: String::new(),
         delegation: String::new(),
+        claimed_by: item.claimed_by.map(|name| name.0).unwrap_or_default(),
+        claimed_until: item.claimed_until.map(timestamp),
+        open_question: item.question.map(|question| v1::Question {
+            by: item.question_by.map(|name| name.0).unwrap_or_default(),
+            asked_at: item.question_at.map(timestamp),
+            question,
+            ..v1::Question::default()
+        }),
+        questions: Vec::new(),
     }
 }
 

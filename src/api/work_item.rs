@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 use jiff::Timestamp;
 use quorate_engine::{
-    command::{Command, Decide},
+    command::{Command, Decide, Override, OverrideTarget},
     id::{SubmissionId, WorkItemId},
     refusal::Refusal,
     state::{Assignee, Verdict},
@@ -28,7 +28,7 @@ use crate::{
 
 use super::{
     Api,
-    call::{check_text, parse_id, request_key},
+    call::{NAME_BYTES_MAX, check_text, parse_id, request_key},
     convert, errors, filter, pages,
     submission::{comment, work_item_of},
 };
@@ -133,6 +133,120 @@ impl WorkItemService for Api {
             .await;
         Ok(Response::new(v1::WorkItemServiceBatchDecideResponse { results }))
     }
+
+    async fn claim(
+        &self,
+        request: Request<v1::WorkItemServiceClaimRequest>,
+    ) -> Result<Response<v1::WorkItemServiceClaimResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Reviewer]).await?;
+        let key = request_key(&principal, &message.request_id, "Claim", &message)?;
+        let by = principal.actor();
+        let (work_item, _) =
+            self.on_item(&principal, &message.id, key, |work_item| Command::Claim { work_item, by }).await?;
+        Ok(Response::new(v1::WorkItemServiceClaimResponse { work_item }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::WorkItemServiceReleaseRequest>,
+    ) -> Result<Response<v1::WorkItemServiceReleaseResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Reviewer]).await?;
+        let key = request_key(&principal, &message.request_id, "Release", &message)?;
+        let by = principal.actor();
+        let (work_item, _) =
+            self.on_item(&principal, &message.id, key, |work_item| Command::Release { work_item, by }).await?;
+        Ok(Response::new(v1::WorkItemServiceReleaseResponse { work_item }))
+    }
+
+    async fn reassign(
+        &self,
+        request: Request<v1::WorkItemServiceReassignRequest>,
+    ) -> Result<Response<v1::WorkItemServiceReassignResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Reviewer]).await?;
+        let key = request_key(&principal, &message.request_id, "Reassign", &message)?;
+        let (by, to, comment) = (principal.actor(), assignee(message.to.as_ref())?, comment(&message.comment)?);
+        let command = |work_item| Command::Reassign { work_item, by, to, comment };
+        let (work_item, _) = self.on_item(&principal, &message.id, key, command).await?;
+        Ok(Response::new(v1::WorkItemServiceReassignResponse { work_item }))
+    }
+
+    async fn r#override(
+        &self,
+        request: Request<v1::WorkItemServiceOverrideRequest>,
+    ) -> Result<Response<v1::WorkItemServiceOverrideResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
+        let key = request_key(&principal, &message.request_id, "Override", &message)?;
+        let command = |target| {
+            Ok::<_, Status>(Command::Override(Override {
+                target,
+                by: principal.actor(),
+                verdict: verdict(message.verdict())?,
+                comment: comment(&message.comment)?,
+                record_digest: record_digest(&message.record_digest)?,
+            }))
+        };
+        let (id, submission, command) = if message.id.is_empty() {
+            check_text("step", &message.step, NAME_BYTES_MAX)?;
+            let submission = parse_id("submission", &message.submission)?;
+            (None, submission, command(OverrideTarget::Step(message.step.clone()))?)
+        } else if message.submission.is_empty() && message.step.is_empty() {
+            let id = parse_id("id", &message.id)?;
+            let submissions = self.submissions_of(&principal, &[id]).await?;
+            let submission = *submissions.get(&id).ok_or_else(not_found)?;
+            (Some(id), submission, command(OverrideTarget::WorkItem(id))?)
+        } else {
+            let description = "has to be empty where `submission` and `step` say what is overridden";
+            return Err(errors::invalid_field("id", description));
+        };
+        let answer = self.ask(&principal.tenant, submission, Ask::Command(command), key).await;
+        let state = self.settle(&principal.tenant, answer).await?;
+        Ok(Response::new(v1::WorkItemServiceOverrideResponse {
+            work_item: id.and_then(|id| work_item_of(&state, id)),
+            submission_status: convert::submission_status(state.status).into(),
+        }))
+    }
+
+    async fn request_information(
+        &self,
+        request: Request<v1::WorkItemServiceRequestInformationRequest>,
+    ) -> Result<Response<v1::WorkItemServiceRequestInformationResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Reviewer]).await?;
+        let key = request_key(&principal, &message.request_id, "RequestInformation", &message)?;
+        check_text("question", &message.question, usize::MAX)?;
+        let (by, question) = (principal.actor(), message.question);
+        let command = |work_item| Command::RequestInformation { work_item, by, question };
+        let (work_item, _) = self.on_item(&principal, &message.id, key, command).await?;
+        Ok(Response::new(v1::WorkItemServiceRequestInformationResponse { work_item }))
+    }
+
+    async fn answer_information(
+        &self,
+        request: Request<v1::WorkItemServiceAnswerInformationRequest>,
+    ) -> Result<Response<v1::WorkItemServiceAnswerInformationResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Submitter, Role::Reviewer]).await?;
+        let key = request_key(&principal, &message.request_id, "AnswerInformation", &message)?;
+        check_text("answer", &message.answer, usize::MAX)?;
+        let (by, answer) = (principal.actor(), message.answer);
+        let command = |work_item| Command::AnswerInformation { work_item, by, answer };
+        let (work_item, _) = self.on_item(&principal, &message.id, key, command).await?;
+        Ok(Response::new(v1::WorkItemServiceAnswerInformationResponse { work_item }))
+    }
+
+    async fn send_back(
+        &self,
+        request: Request<v1::WorkItemServiceSendBackRequest>,
+    ) -> Result<Response<v1::WorkItemServiceSendBackResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Reviewer]).await?;
+        let key = request_key(&principal, &message.request_id, "SendBack", &message)?;
+        check_text("to", &message.to, NAME_BYTES_MAX)?;
+        let (by, to, comment) = (principal.actor(), message.to, comment(&message.comment)?);
+        let command = |work_item| Command::SendBack { work_item, by, to, comment };
+        let (work_item, state) = self.on_item(&principal, &message.id, key, command).await?;
+        Ok(Response::new(v1::WorkItemServiceSendBackResponse {
+            work_item,
+            submission_status: convert::submission_status(state.status).into(),
+        }))
+    }
 }
 
 impl Api {
@@ -191,21 +305,8 @@ impl Api {
         message: &v1::WorkItemServiceDecideRequest,
         key: Option<(RequestKey, Hash)>,
     ) -> Result<Answer, Status> {
-        let verdict = match message.verdict() {
-            v1::Verdict::Approve => Verdict::Approve,
-            v1::Verdict::Reject => Verdict::Reject,
-            v1::Verdict::Abstain => Verdict::Abstain,
-            v1::Verdict::Unspecified => {
-                return Err(errors::invalid_field(
-                    "verdict",
-                    "has to be VERDICT_APPROVE, VERDICT_REJECT or VERDICT_ABSTAIN",
-                ));
-            }
-        };
-        if message.record_digest.is_empty() {
-            let description = "is missing: give the digest of the record that the reviewer saw";
-            return Err(errors::invalid_field("record_digest", description));
-        }
+        let verdict = verdict(message.verdict())?;
+        let record_digest = record_digest(&message.record_digest)?;
         check_text("channel", &message.channel, CHANNEL_BYTES_MAX)?;
         let channel = if message.channel.is_empty() { "API" } else { &message.channel };
         let command = Command::Decide(Decide {
@@ -214,10 +315,26 @@ impl Api {
             verdict,
             comment: comment(&message.comment)?,
             channel: channel.to_owned(),
-            record_digest: message.record_digest.chars().take(64).collect(),
+            record_digest,
         });
         let answer = self.ask(&principal.tenant, submission, Ask::Command(command), key).await;
         self.settle(&principal.tenant, answer).await
+    }
+
+    /// Carries out a command on a work item, and answers with the item and its submission after it.
+    async fn on_item(
+        &self,
+        principal: &Principal,
+        id: &str,
+        key: Option<(RequestKey, Hash)>,
+        command: impl FnOnce(WorkItemId) -> Command,
+    ) -> Result<(Option<v1::WorkItem>, Answer), Status> {
+        let id = parse_id("id", id)?;
+        let submissions = self.submissions_of(principal, &[id]).await?;
+        let submission = *submissions.get(&id).ok_or_else(not_found)?;
+        let answer = self.ask(&principal.tenant, submission, Ask::Command(command(id)), key).await;
+        let state = self.settle(&principal.tenant, answer).await?;
+        Ok((work_item_of(&state, id), state))
     }
 
     async fn submissions_of(
@@ -227,6 +344,42 @@ impl Api {
     ) -> Result<BTreeMap<WorkItemId, SubmissionId>, Status> {
         let found = self.scheduler.store().submissions_of(&principal.tenant, ids).await;
         Ok(found.map_err(|error| errors::store(&error))?.into_iter().collect())
+    }
+}
+
+fn verdict(verdict: v1::Verdict) -> Result<Verdict, Status> {
+    match verdict {
+        v1::Verdict::Approve => Ok(Verdict::Approve),
+        v1::Verdict::Reject => Ok(Verdict::Reject),
+        v1::Verdict::Abstain => Ok(Verdict::Abstain),
+        v1::Verdict::Unspecified => {
+            Err(errors::invalid_field("verdict", "has to be VERDICT_APPROVE, VERDICT_REJECT or VERDICT_ABSTAIN"))
+        }
+    }
+}
+
+/// The digest of the record that somebody saw who decides.
+fn record_digest(digest: &str) -> Result<String, Status> {
+    if digest.is_empty() {
+        let description = "is missing: give the digest of the record that the reviewer saw";
+        return Err(errors::invalid_field("record_digest", description));
+    }
+    Ok(digest.chars().take(64).collect())
+}
+
+/// Whom an item is to ask.
+fn assignee(to: Option<&v1::Assignee>) -> Result<Assignee, Status> {
+    let to = to.ok_or_else(|| errors::invalid_field("to", "is missing: say whom the item is to ask"))?;
+    check_text("to.name", &to.name, NAME_BYTES_MAX)?;
+    let name = to.name.clone();
+    match to.kind() {
+        v1::AssigneeKind::User => Ok(Assignee::User(name)),
+        v1::AssigneeKind::Group => Ok(Assignee::Group(name)),
+        v1::AssigneeKind::Queue => Ok(Assignee::Queue(name)),
+        v1::AssigneeKind::Unspecified => Err(errors::invalid_field(
+            "to.kind",
+            "has to be ASSIGNEE_KIND_USER, ASSIGNEE_KIND_GROUP or ASSIGNEE_KIND_QUEUE",
+        )),
     }
 }
 

@@ -102,6 +102,13 @@ impl Fake {
         item.ok_or_else(|| not_found("work item", id))
     }
 
+    fn change_item(&self, id: &str, change: impl FnOnce(&mut WorkItem)) -> Result<WorkItem, Status> {
+        let item = self.find_item(id)?;
+        let submission =
+            self.change(&item.submission, |submission| change(&mut submission.stages[0].steps[0].work_items[0]));
+        Ok(submission.stages[0].steps[0].work_items[0].clone())
+    }
+
     fn decide(&self, request: &v1::WorkItemServiceDecideRequest, actor: &str) -> Result<WorkItem, Status> {
         let item = self.find_item(&request.id)?;
         if request.record_digest != DIGEST {
@@ -481,6 +488,89 @@ impl work_item_service_server::WorkItemService for Fake {
             v1::BatchDecideResult { id: decision.id.clone(), work_item, error }
         });
         Ok(Response::new(v1::WorkItemServiceBatchDecideResponse { results: results.collect() }))
+    }
+
+    async fn claim(
+        &self,
+        request: Request<v1::WorkItemServiceClaimRequest>,
+    ) -> Result<Response<v1::WorkItemServiceClaimResponse>, Status> {
+        let by = caller(&request)?;
+        let claim = |item: &mut WorkItem| (item.claimed_by, item.claimed_until) = (by, Some(at(9)));
+        let work_item = Some(self.change_item(&request.get_ref().id, claim)?);
+        Ok(Response::new(v1::WorkItemServiceClaimResponse { work_item }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::WorkItemServiceReleaseRequest>,
+    ) -> Result<Response<v1::WorkItemServiceReleaseResponse>, Status> {
+        let release = |item: &mut WorkItem| (item.claimed_by, item.claimed_until) = (String::new(), None);
+        let work_item = Some(self.change_item(&request.get_ref().id, release)?);
+        Ok(Response::new(v1::WorkItemServiceReleaseResponse { work_item }))
+    }
+
+    async fn reassign(
+        &self,
+        request: Request<v1::WorkItemServiceReassignRequest>,
+    ) -> Result<Response<v1::WorkItemServiceReassignResponse>, Status> {
+        let request = request.into_inner();
+        let work_item = Some(self.change_item(&request.id, |item| item.assignee = request.to)?);
+        Ok(Response::new(v1::WorkItemServiceReassignResponse { work_item }))
+    }
+
+    async fn r#override(
+        &self,
+        request: Request<v1::WorkItemServiceOverrideRequest>,
+    ) -> Result<Response<v1::WorkItemServiceOverrideResponse>, Status> {
+        let request = request.into_inner();
+        if request.record_digest != DIGEST || request.comment.is_empty() {
+            return Err(Status::invalid_argument("not what was seen, or no comment"));
+        }
+        let status = match request.verdict() {
+            Verdict::Approve => SubmissionStatus::Approved,
+            _ => SubmissionStatus::Rejected,
+        };
+        let work_item = self.find_item(&request.id).ok();
+        let id = work_item.as_ref().map_or(&request.submission, |item| &item.submission);
+        let submission = self.change(&self.find(id)?.id, |submission| end(submission, status));
+        Ok(Response::new(v1::WorkItemServiceOverrideResponse { work_item, submission_status: submission.status }))
+    }
+
+    async fn request_information(
+        &self,
+        request: Request<v1::WorkItemServiceRequestInformationRequest>,
+    ) -> Result<Response<v1::WorkItemServiceRequestInformationResponse>, Status> {
+        let by = caller(&request)?;
+        let request = request.into_inner();
+        let question = v1::Question { by, question: request.question, ..v1::Question::default() };
+        let work_item = Some(self.change_item(&request.id, |item| item.open_question = Some(question))?);
+        Ok(Response::new(v1::WorkItemServiceRequestInformationResponse { work_item }))
+    }
+
+    async fn answer_information(
+        &self,
+        request: Request<v1::WorkItemServiceAnswerInformationRequest>,
+    ) -> Result<Response<v1::WorkItemServiceAnswerInformationResponse>, Status> {
+        let request = request.into_inner();
+        let answer = |item: &mut WorkItem| {
+            let question = item.open_question.take().unwrap();
+            item.questions.push(v1::Question { answer: request.answer, ..question });
+        };
+        let work_item = Some(self.change_item(&request.id, answer)?);
+        Ok(Response::new(v1::WorkItemServiceAnswerInformationResponse { work_item }))
+    }
+
+    async fn send_back(
+        &self,
+        request: Request<v1::WorkItemServiceSendBackRequest>,
+    ) -> Result<Response<v1::WorkItemServiceSendBackResponse>, Status> {
+        let by = caller(&request)?;
+        let v1::WorkItemServiceSendBackRequest { id, to, comment, .. } = request.into_inner();
+        let item = self.change_item(&id, |item| item.status = WorkItemStatus::Withdrawn.into())?;
+        let sent_back = v1::SentBack { to, by, comment };
+        let submission = self.change(&item.submission, |submission| submission.stages[0].sent_back = Some(sent_back));
+        let submission_status = submission.status;
+        Ok(Response::new(v1::WorkItemServiceSendBackResponse { work_item: Some(item), submission_status }))
     }
 }
 

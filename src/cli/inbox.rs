@@ -10,6 +10,7 @@ use crate::{
     cli::{
         Failure,
         failure::{answered, reason},
+        items::state,
         output::{Format, Session, enum_name, status_name, to_json},
         show::{PageArgs, note_more, pages},
         table::{Table, time},
@@ -75,7 +76,8 @@ pub(crate) async fn inbox(args: &InboxArgs, session: &mut Session<'_, '_>) -> Re
         let mut table = Table::new(&["ITEM", "PROCESS", "SUMMARY", "SUBMITTER", "ASSIGNED TO", "SINCE"]);
         for item in items {
             let since = time(item.assigned_at.as_ref());
-            table.row([&item.id, &item.process, &summary(item), &item.submitter, &asked(item), &since]);
+            let asked = format!("{}{}", asked(item), state(item));
+            table.row([&item.id, &item.process, &summary(item), &item.submitter, &asked, &since]);
         }
         table.print(out)
     })?;
@@ -128,7 +130,7 @@ async fn decide(
     }
 }
 
-async fn get_item(client: &Client, id: &str) -> Result<WorkItem, Failure> {
+pub(super) async fn get_item(client: &Client, id: &str) -> Result<WorkItem, Failure> {
     let request = WorkItemServiceGetRequest { id: id.to_owned() };
     answered(client.call(async || client.work_items().get(request.clone()).await).await?.work_item)
 }

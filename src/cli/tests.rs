@@ -57,7 +57,12 @@ fn the_arguments_are_consistent() {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let wrong: [&[&str]; 13] = [
+    let wrong: [&[&str]; 18] = [
+        &["reassign", "item", "--to", "team:x"],
+        &["reassign", "item"],
+        &["override", "approve", "item"],
+        &["override", "approve", "item", "--submission", "s1", "--step", "x", "--comment", "c"],
+        &["send-back", "item", "--to", "draft"],
         &["delegate", "--to", "carol"],
         &["delegate", "--until", "2026-12-15"],
         &["delete", "delegation"],
@@ -223,6 +228,41 @@ async fn a_reviewer_sees_the_inbox_and_decides() {
     let twice = run_as("carol", &server, &["reject", "item-s1", "--comment", "no"]).await;
     assert_eq!(twice.code, 1);
     assert_eq!(twice.err, "error: the work item has been decided\n  reason: ALREADY_DECIDED\n  decided_by: bob\n");
+}
+
+#[tokio::test]
+async fn work_items_are_claimed_passed_on_asked_about_and_sent_back() {
+    let (fake, server) = Fake::start().await;
+    submit(&server).await;
+    let claimed = run_as("bob", &server, &["claim", "item-s1"]).await;
+    assert_eq!(claimed.out, "item-s1: user:bob, claimed by bob until 2026-11-22T10:00:09Z\n");
+    let inbox = run_as("bob", &server, &["inbox"]).await;
+    assert!(inbox.out.contains("user:bob, claimed by bob until 2026-11-22T10:00:09Z"), "{inbox:?}");
+    assert_eq!(run_as("bob", &server, &["release", "item-s1"]).await.out, "item-s1: user:bob\n");
+    let reassigned = run_as("bob", &server, &["reassign", "item-s1", "--to", "group:finance", "--comment", "x"]).await;
+    assert_eq!(reassigned.out, "item-s1: group:finance\n");
+    let reassigned = run_as("bob", &server, &["reassign", "item-s1", "--to", "carol", "-o", "json"]).await;
+    assert_eq!(reassigned.json()["assignee"]["kind"], "ASSIGNEE_KIND_USER");
+    let asked = run_as("carol", &server, &["ask", "item-s1", "Which cost center?"]).await;
+    assert_eq!(asked.out, "item-s1: user:carol, question of carol: Which cost center?\n");
+    let answered = run_as("ann", &server, &["answer", "item-s1", "4711", "-o", "json"]).await;
+    assert_eq!(answered.json()["questions"][0]["answer"], "4711");
+    let back = ["send-back", "item-s1", "--to", "draft", "--comment", "clause 4 is missing"];
+    let back = run_as("carol", &server, &back).await;
+    assert_eq!(back.out, "submission s1: sent back to draft; IN_PROGRESS\n");
+    assert_eq!(fake.only().stages[0].sent_back.as_ref().unwrap().comment, "clause 4 is missing");
+    assert_eq!(run_as("bob", &server, &["claim", "item-s9"]).await.code, 4);
+}
+
+#[tokio::test]
+async fn a_step_is_overridden_by_an_item_or_by_its_name() {
+    let (_, server) = Fake::start().await;
+    submit(&server).await;
+    submit(&server).await;
+    let by_item = run_as("admin", &server, &["override", "approve", "item-s1", "--comment", "it is urgent"]).await;
+    assert_eq!(by_item.out, "step manager: overridden; submission s1: APPROVED\n");
+    let by_name = ["override", "reject", "--submission", "s2", "--step", "manager", "--comment", "it is not"];
+    assert_eq!(run_as("admin", &server, &by_name).await.out, "step manager: overridden; submission s2: REJECTED\n");
 }
 
 #[tokio::test]

@@ -204,6 +204,10 @@ fn stage_changes(before: Option<&StageRun>, after: &StageRun, changes: &mut Vec<
         let old = before.and_then(|before| before.steps.iter().find(|old| old.id == step.id));
         step_changes(&name, old, step, changes);
     }
+    if let (Some(sent), None) = (&after.sent_back, before.and_then(|before| before.sent_back.as_ref())) {
+        changes
+            .push((after.ended_at, format!("stage {name}: sent back to {} by {}: {}", sent.to, sent.by, sent.comment)));
+    }
     let known = before.map_or(StageRunStatus::InProgress, StageRun::status);
     if known != after.status() {
         changes.push(change(after.ended_at, enum_name(after.status().as_str_name(), "STAGE_RUN_STATUS_")));
@@ -224,6 +228,12 @@ fn step_changes(stage: &str, before: Option<&StepRun>, after: &StepRun, changes:
         let old = before.and_then(|before| before.work_items.iter().find(|old| old.id == item.id));
         item_changes(&name, old, item, changes);
     }
+    if let (Some(decision), None) = (&after.overridden, before.and_then(|before| before.overridden.as_ref())) {
+        changes.push((
+            decision.decided_at,
+            format!("step {name}: overridden by {}: {}", decision.actor, decision.comment),
+        ));
+    }
     let told = if after.started_at.is_some() && known == StepRunStatus::NotStarted {
         StepRunStatus::InProgress
     } else {
@@ -241,6 +251,8 @@ fn item_changes(step: &str, before: Option<&WorkItem>, after: &WorkItem, changes
     if before.is_none() {
         changes.push((after.assigned_at, format!("item {id}: ASSIGNED to {} ({step})", assignee(after))));
     }
+    let fresh = WorkItem { assignee: after.assignee.clone(), ..WorkItem::default() };
+    handling_changes(step, before.unwrap_or(&fresh), after, changes);
     if before.map_or(WorkItemStatus::Assigned, WorkItem::status) != after.status() {
         let status = enum_name(after.status().as_str_name(), "WORK_ITEM_STATUS_");
         let decision = after.decision.as_ref().map(|decision| match decision.comment.as_str() {
@@ -248,6 +260,33 @@ fn item_changes(step: &str, before: Option<&WorkItem>, after: &WorkItem, changes
             comment => format!(" by {}: {comment}", decided_by(decision)),
         });
         changes.push((after.closed_at, format!("item {id}: {status}{} ({step})", decision.unwrap_or_default())));
+    }
+}
+
+/// Who is asked now, who keeps it for themselves, and what the submitter is asked.
+fn handling_changes(step: &str, before: &WorkItem, after: &WorkItem, changes: &mut Vec<Change>) {
+    let id = &after.id;
+    if before.assignee != after.assignee {
+        changes.push((None, format!("item {id}: REASSIGNED to {} ({step}): {}", assignee(after), after.reason)));
+    }
+    if before.claimed_by != after.claimed_by && after.status() == WorkItemStatus::Assigned {
+        let what = if after.claimed_by.is_empty() {
+            "released".to_owned()
+        } else {
+            format!("claimed by {}", after.claimed_by)
+        };
+        changes.push((None, format!("item {id}: {what} ({step})")));
+    }
+    for (place, question) in after.questions.iter().enumerate() {
+        let known = before.questions.get(place);
+        if known.is_none() {
+            changes
+                .push((question.asked_at, format!("item {id}: {} asks: {} ({step})", question.by, question.question)));
+        }
+        if question.answered_at.is_some() && known.is_none_or(|known| known.answered_at.is_none()) {
+            let text = format!("item {id}: {} answers: {} ({step})", question.answered_by, question.answer);
+            changes.push((question.answered_at, text));
+        }
     }
 }
 
@@ -349,6 +388,35 @@ mod tests {
                 "2026-11-22T10:00:01Z  IN_PROGRESS  step review/check_budget: COMPLETED",
                 "2026-11-22T10:00:02Z  IN_PROGRESS  step review/finance: IN_PROGRESS",
                 "2026-11-22T10:00:02Z  IN_PROGRESS  item i1: ASSIGNED to group:finance (review/finance)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_done_with_an_item_is_told() {
+        let (before, mut after) = (waiting(), waiting());
+        after.stages[0].sent_back =
+            Some(v1::SentBack { to: "draft".into(), by: "bob".into(), comment: "not yet".into() });
+        let item = &mut after.stages[0].steps[1].work_items[0];
+        item.assignee = Some(Assignee { kind: AssigneeKind::Queue.into(), name: "intake".into() });
+        item.reason = "why".into();
+        item.claimed_by = "bob".into();
+        item.questions = vec![v1::Question {
+            by: "bob".into(),
+            asked_at: Some(at(3)),
+            question: "Which?".into(),
+            answered_by: "ann".into(),
+            answered_at: Some(at(4)),
+            answer: "This.".into(),
+        }];
+        assert_eq!(
+            lines(Some(&before), &after),
+            [
+                "2026-11-22T10:00:03Z  IN_PROGRESS  item i1: bob asks: Which? (review/finance)",
+                "2026-11-22T10:00:04Z  IN_PROGRESS  item i1: ann answers: This. (review/finance)",
+                "2026-11-22T10:00:59Z  IN_PROGRESS  item i1: REASSIGNED to queue:intake (review/finance): why",
+                "2026-11-22T10:00:59Z  IN_PROGRESS  item i1: claimed by bob (review/finance)",
+                "2026-11-22T10:00:59Z  IN_PROGRESS  stage review: sent back to draft by bob: not yet",
             ]
         );
     }
