@@ -19,6 +19,7 @@ mod delegations;
 mod documents;
 mod example;
 mod faults;
+mod items;
 mod jobs;
 mod kills;
 mod operations;
