@@ -6,6 +6,7 @@ mod choices;
 mod conditions;
 mod delegates;
 mod draft;
+mod escalate;
 mod items;
 mod job;
 mod operate;

@@ -16,7 +16,7 @@ pub const WEIGHT_MAX: u32 = 1_000;
 /// What has been decided in an approval step run so far, in people, or, where the rule asks for weight, in their weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Votes {
-    /// How many were asked, frozen when the step started.
+    /// How many are asked: as many as when the step started, but for escalations.
     pub asked: u32,
     /// How many have approved.
     pub approved: u32,
@@ -32,7 +32,9 @@ impl Votes {
     /// Those of a step run.
     pub fn of(run: &StepRun) -> Self {
         let weight = |status: Option<WorkItemStatus>| {
-            let items = run.work_items.iter().filter(|item| status.is_none_or(|status| item.status == status));
+            // Whom others are asked instead of is not asked.
+            let items = run.work_items.iter().filter(|item| !item.replaced);
+            let items = items.filter(|item| status.is_none_or(|status| item.status == status));
             items.fold(0_u32, |sum, item| sum.saturating_add(item.weight))
         };
         Self {

@@ -17,6 +17,7 @@ mod check;
 mod complaint;
 mod documents;
 mod duration;
+mod moments;
 mod schema;
 mod source;
 mod suggest;
@@ -24,13 +25,14 @@ mod yaml;
 
 pub use check::{
     API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, DISTINCT_FROM_MAX, Everything, INPUT_FIELDS_MAX, Known,
-    MANAGER_LEVELS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, ROUTES_MAX, SEND_BACK_STAGES_MAX,
-    STAGES_MAX, STEPS_MAX, SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_directory, read_flow, read_process,
-    scope, summary_scope,
+    MANAGER_LEVELS_MAX, MOMENTS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, REMINDERS_MAX,
+    ROUTES_MAX, SEND_BACK_STAGES_MAX, STAGES_MAX, STEPS_MAX, SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of,
+    read_directory, read_flow, read_process, scope, summary_scope,
 };
 pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
 pub use documents::{Document, documents};
 pub use duration::DURATION_DAYS_MAX;
+pub use moments::{Escalation, Expiry, ExpiryOutcome, Lapse, Moment, Reminder};
 pub use schema::{PATTERN_BYTES_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX, SCHEMA_PATTERNS_MAX};
 pub use yaml::{DEFINITION_DEPTH_MAX, DEFINITION_NODES_MAX, DEFINITION_REPEATED_MAX};
 
@@ -239,14 +241,20 @@ pub struct ApprovalStep {
     pub depends_on: Option<Vec<RecordPath>>,
     /// Whether those whom it asks may change the record while it is in progress.
     pub allow_reviewer_edit: bool,
-    /// After how long it is due, in milliseconds.
-    pub due: Option<u64>,
     /// Whether those who are asked may have somebody else asked; administrators always may.
     pub allow_reassign: bool,
     /// How long a claim of a shared work item holds, in milliseconds; `None`: until it is released.
     pub claim_limit: Option<u64>,
     /// The earlier stages that those who are asked may send the submission back to; administrators may to any.
     pub send_back_to: Vec<String>,
+    /// After how long it is due.
+    pub due: Option<Lapse>,
+    /// When those who have not decided are reminded.
+    pub remind: Vec<Reminder>,
+    /// When others are asked as well, or instead.
+    pub escalate: Vec<Escalation>,
+    /// When and how it ends where nobody has decided in time.
+    pub expire: Option<Expiry>,
 }
 
 /// A rule that names whom to ask.
@@ -271,6 +279,11 @@ pub enum Whom {
     ManagerOf {
         /// Gives a user's name.
         user: Expression,
+        /// How many levels up, from 1.
+        levels: u32,
+    },
+    /// The managers of those who are asked and have not decided; only to escalate to.
+    ManagerOfAssignee {
         /// How many levels up, from 1.
         levels: u32,
     },

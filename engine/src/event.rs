@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Json,
+    definition::ExpiryOutcome,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     state::{Assignee, Deadlines, Decision, Ending, Failure, JobSpec, Kept, Record, Reused, Verdict, VersionRef},
     status::{SubmissionStatus, WorkItemStatus},
@@ -211,6 +212,35 @@ pub enum EventKind {
     StepOverdue {
         /// The approval step run.
         step_run: StepRunId,
+    },
+    /// Those who had not decided were reminded.
+    AssigneesReminded {
+        /// The approval step run.
+        step_run: StepRunId,
+        /// How many of the step's reminders are over with this one.
+        reminders: u32,
+        /// Their work items.
+        work_items: Vec<WorkItemId>,
+    },
+    /// Others were to be asked as well, or instead, as nobody had decided. What follows tells who is.
+    StepEscalated {
+        /// The approval step run.
+        step_run: StepRunId,
+        /// The number of the step's rule, from 1.
+        escalation: u32,
+        /// The work items that others are asked instead of.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        replaced: Vec<WorkItemId>,
+        /// Who is not asked, and why; where nobody is, why not.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<String>,
+    },
+    /// Nobody had decided in time.
+    StepExpired {
+        /// The approval step run.
+        step_run: StepRunId,
+        /// What the process says of that.
+        outcome: ExpiryOutcome,
     },
     /// Somebody was asked.
     WorkItemAssigned {

@@ -130,6 +130,25 @@ pub fn evolve(state: &mut Submission, event: &Event) {
             if let Some(step) = step_mut(state, *step_run) {
                 step.deadlines = deadlines.clone();
                 step.overdue = false;
+                step.reminded = 0;
+                step.escalated = 0;
+            }
+        }
+        EventKind::AssigneesReminded { step_run, reminders, work_items: _ } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.reminded = *reminders;
+            }
+        }
+        EventKind::StepEscalated { step_run, replaced, .. } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.escalated += 1;
+                let replaced = |item: &&mut WorkItem| replaced.contains(&item.id);
+                step.work_items.iter_mut().filter(replaced).for_each(|item| item.replaced = true);
+            }
+        }
+        EventKind::StepExpired { step_run, outcome: _ } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.deadlines.expiry = None;
             }
         }
         EventKind::StepOverdue { step_run } => {
@@ -145,6 +164,7 @@ pub fn evolve(state: &mut Submission, event: &Event) {
                     reason: reason.clone(),
                     weight: *weight,
                     veto: *veto,
+                    replaced: false,
                     status: WorkItemStatus::Assigned,
                     assigned_at: at,
                     closed_at: None,
@@ -419,6 +439,8 @@ fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
         deadlines: Deadlines::default(),
         overdue: false,
         overridden: None,
+        reminded: 0,
+        escalated: 0,
     }
 }
 

@@ -469,6 +469,11 @@ pub fn milliseconds(count: u64) -> SignedDuration {
     SignedDuration::from_millis(i64::try_from(count).unwrap_or(i64::MAX).min(10_000_000_000_000))
 }
 
+/// The time so many milliseconds earlier, or the first there is.
+pub fn earlier(at: Timestamp, count: u64) -> Timestamp {
+    at.checked_sub(milliseconds(count)).unwrap_or(Timestamp::MIN)
+}
+
 /// The time so many milliseconds later, or the last there is.
 pub fn later(at: Timestamp, count: u64) -> Timestamp {
     at.checked_add(milliseconds(count)).unwrap_or(Timestamp::MAX)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Json,
+    definition::ExpiryOutcome,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
@@ -150,6 +151,8 @@ pub enum FailureReason {
     RoundsExceeded,
     /// A fault path ended with the outcome ERROR.
     FaultPath,
+    /// Nobody decided in time, and the process says that this is an error.
+    Expired,
 }
 
 impl FailureReason {
@@ -165,6 +168,7 @@ impl FailureReason {
             Self::Stalled => "STALLED",
             Self::RoundsExceeded => "ROUNDS_EXCEEDED",
             Self::FaultPath => "FAULT_PATH",
+            Self::Expired => "EXPIRED",
         }
     }
 }
@@ -272,6 +276,10 @@ pub struct StepRun {
     pub overdue: bool,
     /// How an administrator settled an approval step over the heads of those who were asked.
     pub overridden: Option<Overridden>,
+    /// How many of its reminders are over.
+    pub reminded: u32,
+    /// How many of its escalations are over.
+    pub escalated: u32,
 }
 
 /// The moments that an approval step's definition gives it: worked out when it starts, and then fixed.
@@ -280,6 +288,33 @@ pub struct Deadlines {
     /// When it is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
+    /// When those who have not decided are reminded, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reminders: Vec<Timestamp>,
+    /// When others are asked, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalations: Vec<EscalatesAt>,
+    /// When and how it ends where nobody has decided in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<ExpiresAt>,
+}
+
+/// When others are asked, and by which rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscalatesAt {
+    /// When.
+    pub at: Timestamp,
+    /// The number of the step's rule, from 1.
+    pub number: u32,
+}
+
+/// When and how a step ends where nobody has decided in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiresAt {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub outcome: ExpiryOutcome,
 }
 
 /// That an administrator settled a step.
@@ -377,6 +412,8 @@ pub struct WorkItem {
     pub weight: u32,
     /// Whether a rejection of it settles the step at once.
     pub veto: bool,
+    /// Whether others are asked instead: it does not count among those who are asked.
+    pub replaced: bool,
     /// How it stands.
     pub status: WorkItemStatus,
     /// When it was assigned.

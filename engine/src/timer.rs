@@ -28,6 +28,12 @@ pub enum TimerKind {
     StepDue(StepRunId),
     /// The time passes for which somebody keeps a work item for themselves.
     ClaimEnds(WorkItemId),
+    /// Those who have not decided in a step are reminded.
+    Reminder(StepRunId),
+    /// Others are asked in a step.
+    Escalation(StepRunId),
+    /// A step ends where nobody has decided in time.
+    Expiry(StepRunId),
 }
 
 impl TimerKind {
@@ -36,14 +42,20 @@ impl TimerKind {
         match self {
             Self::StepDue(_) => "STEP_DUE",
             Self::ClaimEnds(_) => "CLAIM_ENDS",
+            Self::Reminder(_) => "REMINDER",
+            Self::Escalation(_) => "ESCALATION",
+            Self::Expiry(_) => "EXPIRY",
         }
     }
 
     /// What it is a timer of.
     pub const fn subject(self) -> Uuid {
         match self {
-            Self::StepDue(step_run) => step_run.0,
             Self::ClaimEnds(work_item) => work_item.0,
+            Self::StepDue(step_run)
+            | Self::Reminder(step_run)
+            | Self::Escalation(step_run)
+            | Self::Expiry(step_run) => step_run.0,
         }
     }
 
@@ -52,6 +64,9 @@ impl TimerKind {
         match kind {
             "STEP_DUE" => Some(Self::StepDue(StepRunId(subject))),
             "CLAIM_ENDS" => Some(Self::ClaimEnds(WorkItemId(subject))),
+            "REMINDER" => Some(Self::Reminder(StepRunId(subject))),
+            "ESCALATION" => Some(Self::Escalation(StepRunId(subject))),
+            "EXPIRY" => Some(Self::Expiry(StepRunId(subject))),
             _ => None,
         }
     }
@@ -75,16 +90,27 @@ impl Submission {
 
 /// The timers of a step in progress.
 fn step_timers(step: &StepRun) -> Vec<Timer> {
-    let mut timers = Vec::new();
-    // Where nobody is asked any more, nobody is late.
+    let deadlines = &step.deadlines;
+    let next = |done: u32| usize::try_from(done).unwrap_or(usize::MAX);
+    // Where nobody is asked any more, nobody is late. A step may still expire: its own condition may never hold.
     let asks = step.work_items.iter().any(|item| item.status == WorkItemStatus::Assigned);
-    if let (true, false, Some(at)) = (asks, step.overdue, step.deadlines.due_at) {
-        timers.push(Timer { at, kind: TimerKind::StepDue(step.id) });
-    }
+    let due = deadlines.due_at.filter(|_| asks && !step.overdue);
+    let reminder = deadlines.reminders.get(next(step.reminded)).filter(|_| asks).copied();
+    let escalation = deadlines.escalations.get(next(step.escalated)).filter(|_| asks).map(|escalation| escalation.at);
+    let expiry = deadlines.expiry.map(|expiry| expiry.at);
+    [
+        (due, TimerKind::StepDue(step.id)),
+        (reminder, TimerKind::Reminder(step.id)),
+        (escalation, TimerKind::Escalation(step.id)),
+        (expiry, TimerKind::Expiry(step.id)),
+    ]
+    .into_iter()
     // Only open items are claimed.
-    timers.extend(step.work_items.iter().filter_map(|item| {
-        let at = item.claim.as_ref()?.until?;
-        Some(Timer { at, kind: TimerKind::ClaimEnds(item.id) })
-    }));
-    timers
+    .chain(
+        step.work_items
+            .iter()
+            .map(|item| (item.claim.as_ref().and_then(|claim| claim.until), TimerKind::ClaimEnds(item.id))),
+    )
+    .filter_map(|(at, kind)| Some(Timer { at: at?, kind }))
+    .collect()
 }

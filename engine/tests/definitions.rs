@@ -71,6 +71,11 @@ fn approval_steps_are_complained_of_as_the_table_says() {
 }
 
 #[test]
+fn moments_are_complained_of_as_the_table_says() {
+    check_table(include_str!("definitions/moments.txt"), &PROCESS, process_complaints);
+}
+
+#[test]
 fn background_steps_are_complained_of_as_the_table_says() {
     check_table(include_str!("definitions/backgrounds.txt"), &PROCESS, process_complaints);
 }

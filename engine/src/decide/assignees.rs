@@ -8,6 +8,7 @@ use crate::{
     directory::{Directory, check_name},
     expression::{Expression, Value},
     state::{Assignee, Failure, FailureReason, StepRun},
+    status::WorkItemStatus,
 };
 
 use super::{
@@ -87,7 +88,7 @@ impl Resolution {
         Err(no_approvers(message))
     }
 
-    fn leave_out(&mut self, why: String) {
+    pub(super) fn leave_out(&mut self, why: String) {
         if self.left_out_known.insert(why.clone()) {
             self.left_out.push(why);
         }
@@ -159,6 +160,9 @@ impl Draft<'_, '_> {
                 Whom::ManagerOf { user, levels } => {
                     self.add_manager(asking, (user, *levels), *weight, &mut resolution)?;
                 }
+                Whom::ManagerOfAssignee { levels } => {
+                    self.add_managers_of_assignees(asking, *levels, *weight, &mut resolution);
+                }
                 Whom::Expression(expression) => self.add_named(asking, expression, *weight, &mut resolution)?,
                 Whom::ChosenBySubmitter { .. } => self.add_chosen(asking, *weight, &mut resolution),
             }
@@ -189,6 +193,32 @@ impl Draft<'_, '_> {
             Err(reason) => resolution.leave_out(reason),
         }
         Ok(())
+    }
+
+    /// The managers of those who are asked and have not decided. A group or a queue has none, unless somebody has claimed its
+    /// work item.
+    fn add_managers_of_assignees(&self, asking: Asking<'_>, levels: u32, weight: u32, resolution: &mut Resolution) {
+        let latest = self.state.latest_steps();
+        let items = latest.get(asking.name).map_or(&[][..], |run| &run.work_items);
+        for item in items.iter().filter(|item| item.status == WorkItemStatus::Assigned) {
+            // Whoever has taken it upon themselves is the one who is asked.
+            let claim = item.claim.as_ref().filter(|claim| claim.holds(self.context.now));
+            let name = match (claim, &item.assignee) {
+                (Some(claim), _) => claim.by.as_str(),
+                (None, Assignee::User(name)) => name,
+                (None, Assignee::Group(_) | Assignee::Queue(_)) => {
+                    resolution.leave_out(format!("{} is no person, and has no manager", item.assignee));
+                    continue;
+                }
+            };
+            match self.context.directory.manager_of(name, levels) {
+                Ok(manager) => {
+                    let reason = format!("manager_of_assignee = {name}, {levels} up: {manager}");
+                    self.add_person(asking, manager.as_str(), reason, weight, resolution);
+                }
+                Err(reason) => resolution.leave_out(reason),
+            }
+        }
     }
 
     /// Those whom an expression names.

@@ -32,6 +32,7 @@ pub(super) fn resume(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> Re
         return Err(Refusal::SubmissionStatusUnfit { status: draft.state.status, needed: "SUSPENDED" });
     }
     draft.emit(EventKind::SubmissionResumed { by: by.name.clone(), comment: comment.to_owned() });
+    draft.reset_deadlines();
     let steps = draft.state.current_stage().map(|stage| &stage.steps);
     let failed = steps.and_then(|steps| steps.iter().find(|step| step.status == StepRunStatus::Error));
     if let Some(step_run) = failed.map(|step| step.id) {

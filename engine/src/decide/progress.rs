@@ -362,11 +362,12 @@ impl Draft<'_, '_> {
         let latest = self.state.latest_steps();
         let mut steps = self.context.process.stages.iter().flat_map(|stage| &stage.steps);
         steps.any(|step| match (&step.kind, latest.get(step.name.as_str())) {
+            // A step that expired is settled without its people.
+            (_, Some(run)) if run.settled == Some(Verdict::Reject) => true,
             (StepKind::Approval(approval), Some(run)) if !run.work_items.is_empty() => {
                 settled(run, approval) == Some(Verdict::Reject)
             }
-            (_, Some(run)) => run.settled == Some(Verdict::Reject),
-            (_, None) => false,
+            (_, Some(_) | None) => false,
         })
     }
 
@@ -428,7 +429,7 @@ impl Draft<'_, '_> {
     }
 
     /// Closes the open work items of a step run. Answers whether there were any.
-    fn close_items(&mut self, step_run: StepRunId, status: WorkItemStatus) -> bool {
+    pub(super) fn close_items(&mut self, step_run: StepRunId, status: WorkItemStatus) -> bool {
         let open = self.state.step_run(step_run).map(|(_, run)| open_items(run)).unwrap_or_default();
         for work_item in &open {
             self.emit(EventKind::WorkItemClosed { work_item: *work_item, status });

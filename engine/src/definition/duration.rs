@@ -23,6 +23,11 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Whether this is a duration of nothing, which only some fields take.
+pub(super) fn is_none(text: &str) -> bool {
+    sum(text) == Some(0)
+}
+
 /// The parts from the largest unit to the smallest, each unit at most once; `None` for anything else.
 fn sum(text: &str) -> Option<u64> {
     let mut rest = text;

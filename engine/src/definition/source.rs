@@ -155,6 +155,14 @@ pub(super) struct Approval {
     pub(super) claim: Option<Claim>,
     #[serde(default, deserialize_with = "given")]
     pub(super) send_back: Option<SendBack>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) remind: Option<Spanned<Vec<Spanned<Remind>>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) escalate: Option<Spanned<Vec<Spanned<Escalate>>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) expire: Option<Spanned<Expire>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) approve_by_silence: Option<Spanned<bool>>,
 }
 
 /// `{ limit: duration }`.
@@ -171,7 +179,49 @@ pub(super) struct SendBack {
     pub(super) to: Spanned<Vec<Text>>,
 }
 
-/// Whom to ask: one of the first six.
+/// When to remind: one of the first three.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Remind {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) after: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) before_due: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) after_due: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) every: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) times: Option<Spanned<u32>>,
+}
+
+/// When to ask others, one of the first three, and whom.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Escalate {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) after: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) before_due: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) after_due: Option<Text>,
+    pub(super) to: Spanned<Vec<Spanned<Assign>>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) how: Option<Text>,
+}
+
+/// When a step expires, one of the first two, and how.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expire {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) after: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) after_due: Option<Text>,
+    pub(super) outcome: Text,
+}
+
+/// Whom to ask: one of the first seven.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Assign {
@@ -187,6 +237,8 @@ pub(super) struct Assign {
     pub(super) expression: Option<Text>,
     #[serde(default, deserialize_with = "given")]
     pub(super) chosen_by_submitter: Option<Spanned<bool>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) manager_of_assignee: Option<Spanned<bool>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) levels: Option<Spanned<u32>>,
     #[serde(default, deserialize_with = "given")]

@@ -5,7 +5,10 @@ use super::{
     RejectRule, StageExit, StepKind, StepStart, Target, UserOrGroup, Whom, completed, kind_of, read_directory,
     read_flow, read_process,
 };
-use quorate_engine::{definition::ApprovalStep, definition::BackgroundStep, state::RetryPolicy};
+use quorate_engine::{
+    definition::{ApprovalStep, BackgroundStep, Expiry, ExpiryOutcome, Lapse, Moment, Reminder},
+    state::RetryPolicy,
+};
 
 fn read(text: &str) -> Process {
     read_process(&completed(text, &PROCESS), &Everything).unwrap_or_else(|complaints| panic!("{complaints:?}")).0
@@ -136,6 +139,29 @@ fn an_approval_step_keeps_what_it_says_of_votes() {
     assert!(!plain.allow_reassign && plain.claim_limit.is_none() && plain.send_back_to.is_empty());
 }
 
+#[test]
+fn moments_are_read_as_written() {
+    let hours = |count: u64| Lapse::Time(count * 3_600_000);
+    let step = approval(
+        "{ assign: [{ user: u }], due: 2d,
+           remind: [{ before_due: 4h }, { after: 1d, every: 12h, times: 3 }, { after_due: 0s }],
+           escalate: [{ after_due: 1h, to: [{ manager_of_assignee: true, levels: 2 }] }, { after: 5d, to: [{ group: g }], how: replace }],
+           expire: { after: 10d, outcome: reject } }",
+    );
+    assert_eq!(step.due, Some(hours(48)));
+    let once = |at| Reminder { at, every: None, times: 1 };
+    let repeated = Reminder { at: Moment::After(hours(24)), every: Some(hours(12)), times: 3 };
+    assert_eq!(step.remind, [once(Moment::BeforeDue(hours(4))), repeated, once(Moment::AfterDue(None))]);
+    let escalations: Vec<_> = step.escalate.iter().map(|one| (one.at, described(&one.to), one.replace)).collect();
+    let [first, second] = &escalations[..] else { panic!("two escalations are written") };
+    assert_eq!(*first, (Moment::AfterDue(Some(hours(1))), vec!["manager 2 of the assignee".to_owned()], false));
+    assert_eq!(*second, (Moment::After(hours(120)), vec!["group g".to_owned()], true));
+    assert_eq!(step.expire, Some(Expiry { at: Moment::After(hours(240)), outcome: ExpiryOutcome::Reject }));
+    let silent =
+        approval("{ assign: [{ user: u }], expire: { after: 1d, outcome: approve }, approve_by_silence: true }");
+    assert_eq!(silent.expire, Some(Expiry { at: Moment::After(hours(24)), outcome: ExpiryOutcome::Approve }));
+}
+
 fn described(rules: &[AssignRule]) -> Vec<String> {
     let described = |whom: &Whom| match whom {
         Whom::User(name) => format!("user {name}"),
@@ -143,6 +169,7 @@ fn described(rules: &[AssignRule]) -> Vec<String> {
         Whom::Queue(name) => format!("queue {name}"),
         Whom::ManagerOf { user, levels } => format!("manager {levels} of {}", user.source()),
         Whom::Expression(expression) => format!("named by {}", expression.source()),
+        Whom::ManagerOfAssignee { levels } => format!("manager {levels} of the assignee"),
         Whom::ChosenBySubmitter { from: None } => "chosen".to_owned(),
         Whom::ChosenBySubmitter { from: Some(from) } => format!("chosen from {from:?}"),
     };

@@ -132,6 +132,15 @@ fn check_one(
             let timers: Vec<_> = state.timers().iter().map(|timer| timer_text(timer, state, world)).collect();
             equal("what is timed", &timers.join(", "), &list(rest))
         }
+        ["reminded", step, rest @ ..] => {
+            let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
+            let told: Vec<_> = told.iter().flat_map(|event| reminded(&event.kind, state, step)).collect();
+            equal("who is reminded", &told.join(", "), &list(rest))
+        }
+        ["no", "item", step, assignee] => match item(state, step, assignee) {
+            Ok(item) => Err(format!("the item of `{assignee}` in `{step}` is {}", item.status)),
+            Err(_) => Ok(()),
+        },
         ["weight", step, assignee, weight] => {
             equal("the weight", &item(state, step, assignee)?.weight.to_string(), weight)
         }
@@ -203,6 +212,14 @@ fn check_one(
     }
 }
 
+/// Whom a step has reminded, where this event says it.
+fn reminded(kind: &EventKind, state: &Submission, step: &str) -> Vec<String> {
+    let EventKind::AssigneesReminded { step_run, work_items, .. } = kind else { return Vec::new() };
+    let Some((_, run)) = state.step_run(*step_run).filter(|(_, run)| run.name == step) else { return Vec::new() };
+    let items = run.work_items.iter().filter(|item| work_items.contains(&item.id));
+    items.map(|item| assignee_text(&item.assignee)).collect()
+}
+
 /// Words that commas part.
 fn list(words: &[&str]) -> String {
     let elements: Vec<String> = words.split(|word| *word == ",").map(|element| element.join(" ")).collect();
@@ -224,8 +241,11 @@ fn due(at: Option<Timestamp>, world: &World, words: &[&str]) -> Result<(), Strin
 /// `STEP_DUE manager in 48h`
 fn timer_text(timer: &Timer, state: &Submission, world: &World) -> String {
     let subject = match timer.kind {
-        TimerKind::StepDue(step_run) => state.step_run(step_run).map(|(_, step)| step.name.clone()),
         TimerKind::ClaimEnds(work_item) => state.work_item(work_item).map(|(_, step, _)| step.name.clone()),
+        TimerKind::StepDue(step_run)
+        | TimerKind::Reminder(step_run)
+        | TimerKind::Escalation(step_run)
+        | TimerKind::Expiry(step_run) => state.step_run(step_run).map(|(_, step)| step.name.clone()),
     };
     let wait = timer.at.duration_since(world.now);
     format!("{} {} in {}", timer.kind.as_str(), subject.unwrap_or_default(), format!("{wait:#}").replace(' ', ""))
@@ -234,7 +254,7 @@ fn timer_text(timer: &Timer, state: &Submission, world: &World) -> String {
 /// Whom a step has left out, and why, where this event says it.
 fn left_out<'a>(kind: &'a EventKind, state: &Submission, step: &str) -> Option<&'a [String]> {
     match kind {
-        EventKind::AssigneesLeftOut { step_run, reasons } => {
+        EventKind::AssigneesLeftOut { step_run, reasons } | EventKind::StepEscalated { step_run, reasons, .. } => {
             state.step_run(*step_run).filter(|(_, run)| run.name == step).map(|_| reasons.as_slice())
         }
         _ => None,
@@ -373,7 +393,12 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::AssigneesLeftOut { step_run, .. }
         | E::DeadlinesSet { step_run, .. }
         | E::StepOverdue { step_run }
-        | E::StepOverridden { step_run, .. } => step(step_run),
+        | E::StepOverridden { step_run, .. }
+        | E::AssigneesReminded { step_run, .. } => step(step_run),
+        E::StepEscalated { step_run, escalation, .. } => step(step_run).map(|step| format!("{step} {escalation}")),
+        E::StepExpired { step_run, outcome } => {
+            step(step_run).map(|step| format!("{step} {}", format!("{outcome:?}").to_uppercase()))
+        }
         E::WorkItemAssigned { work_item, .. }
         | E::WorkItemDecided { work_item, .. }
         | E::WorkItemRevived { work_item }

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use quorate_engine::{
     command::Command,
     decide::{Decided, QUESTIONS_MAX, may_decide},
+    decision_rule::Votes,
     definition::{
-        ApprovalStep, OnChange, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind, StepStart, Target,
-        Whom,
+        ApprovalStep, ExpiryOutcome, OnChange, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind,
+        StepStart, Target, Whom,
     },
     directory::Directory,
     event::{Event, EventKind},
@@ -76,8 +77,10 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     a_record_changes_only_by_an_update_and_only_where_the_process_takes_one,
     no_decision_on_another_record_stands_where_a_change_dismisses_all,
     what_is_reused_was_decided_by_people,
-    after_a_look_at_the_clock_nothing_is_due,
+    what_is_due_fires_when_the_clock_is_looked_at,
     only_a_step_that_asks_somebody_is_overdue,
+    silence_approves_only_where_the_process_says_so,
+    nobody_is_asked_twice_at_a_time,
 ];
 
 pub(crate) fn the_same_command_decides_the_same(first: &Result<Decided, Refusal>, second: &Result<Decided, Refusal>) {
@@ -492,7 +495,7 @@ fn an_in_progress_submission_waits_for_something(moment: &Moment<'_>) {
     if after.status == SubmissionStatus::InProgress {
         let stage = after.current_stage().expect("a submission in progress is in a stage");
         assert_eq!(stage.status, StageRunStatus::InProgress);
-        let open = stage.steps.iter().any(is_anything_open);
+        let open = stage.steps.iter().any(is_anything_open) || !after.timers().is_empty();
         assert!(open || awaits_the_world(moment.process, stage), "stage `{}` waits for nothing", stage.name);
     }
 }
@@ -699,10 +702,10 @@ fn is_anything_open(step: &StepRun) -> bool {
         || step.work_items.iter().any(|item| item.status == WorkItemStatus::Assigned)
 }
 
-fn after_a_look_at_the_clock_nothing_is_due(moment: &Moment<'_>) {
-    if let (Command::Wake, Ok(_), Some(after)) = (moment.command, moment.answer, moment.after) {
-        for timer in after.timers() {
-            assert!(timer.at > moment.now, "{timer:?} is due and was not fired");
+fn what_is_due_fires_when_the_clock_is_looked_at(moment: &Moment<'_>) {
+    if let (Command::Wake, Some(before), Some(after)) = (moment.command, moment.before, moment.after) {
+        for timer in before.timers().iter().filter(|timer| timer.at <= moment.now) {
+            assert!(!after.timers().contains(timer), "{timer:?} was due and has not fired");
         }
     }
 }
@@ -714,6 +717,32 @@ fn only_a_step_that_asks_somebody_is_overdue(moment: &Moment<'_>) {
             let (_, step) = moment.before.and_then(|before| before.step_run(*step_run)).expect("it was there before");
             assert!(is_anything_open(step), "`{}` is overdue and asks nobody", step.name);
             assert!(step.deadlines.due_at.is_some_and(|due_at| due_at <= moment.now), "`{}` is not due", step.name);
+        }
+    }
+}
+
+fn silence_approves_only_where_the_process_says_so(moment: &Moment<'_>) {
+    let Ok(answer) = moment.answer else { return };
+    for event in &answer.events {
+        if let EventKind::StepExpired { step_run, .. } = &event.kind {
+            let (_, step) = moment.after.and_then(|after| after.step_run(*step_run)).expect("it is there");
+            let rule = approval(moment.process, &step.name).expect("an approval step expires");
+            let says = rule.expire.is_some_and(|expiry| expiry.outcome == ExpiryOutcome::Approve);
+            let settled = rule.decision.outcome(Votes::of(step)) == Some(Verdict::Approve);
+            assert!(
+                step.settled != Some(Verdict::Approve) || says || settled,
+                "`{}` is approved by silence",
+                step.name
+            );
+        }
+    }
+}
+
+fn nobody_is_asked_twice_at_a_time(moment: &Moment<'_>) {
+    for step in moment.after.into_iter().flat_map(steps) {
+        let mut asked = BTreeSet::new();
+        for item in step.work_items.iter().filter(|item| item.status == WorkItemStatus::Assigned) {
+            assert!(asked.insert(&item.assignee), "{} is asked twice in `{}`", item.assignee, step.name);
         }
     }
 }

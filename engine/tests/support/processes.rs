@@ -10,9 +10,10 @@ use proptest::{collection::vec, option, prelude::*};
 use quorate_engine::{
     context::Flows,
     definition::{
-        ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Execution, Flow, FlowType, OnChange, OnNoApprovers,
-        OnRejection, Outcome, Process, Quorum, RecordPath, RecordType, RejectRule, Route, Stage, StageExit, Step,
-        StepKind, StepStart, Target, UserOrGroup, Whom,
+        ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Escalation, Execution, Expiry, ExpiryOutcome, Flow,
+        FlowType, Lapse, Moment, OnChange, OnNoApprovers, OnRejection, Outcome, Process, Quorum, RecordPath,
+        RecordType, RejectRule, Reminder, Route, Stage, StageExit, Step, StepKind, StepStart, Target, UserOrGroup,
+        Whom,
     },
     directory::{Directory, Group, Queue, User},
     expression::{Expression, Type},
@@ -224,7 +225,6 @@ fn approval() -> impl Strategy<Value = StepKind> {
     let exit = option::weighted(0.15, condition(0));
     let distinct_from = option::weighted(0.3, proptest::sample::select(vec!["s0a", "s0b", "s1a"]));
     let allow_submitter = proptest::bool::weighted(0.2);
-    let due = option::weighted(0.3, Just(600_000));
     let veto_by = prop_oneof![
         6 => Just(Vec::new()),
         1 => Just(vec![UserOrGroup::User("carol".to_owned()), UserOrGroup::Group("idle".to_owned())]),
@@ -234,14 +234,15 @@ fn approval() -> impl Strategy<Value = StepKind> {
     let voting = (rule(), veto_by, abstain);
     let field = proptest::sample::select(vec!["amount", "note"]);
     let depends_on = option::weighted(0.5, vec(field.prop_map(|name| RecordPath(vec![name.to_owned()])), 1..=1));
-    let of_record = (depends_on, proptest::bool::weighted(0.3), due);
+    let of_record = (depends_on, proptest::bool::weighted(0.3), moments());
     let claim_limit = option::of(Just(600_000));
     let send_back_to = proptest::sample::select(vec![vec![], vec!["s0"], vec!["s0", "s1"]]);
     let handling = (allow_submitter, proptest::bool::weighted(0.5), claim_limit, send_back_to);
     (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, handling, of_record).prop_map(
         |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, handling, of_record)| {
-            let (depends_on, allow_reviewer_edit, due) = of_record;
+            let (depends_on, allow_reviewer_edit, moments) = of_record;
             let (allow_submitter, allow_reassign, claim_limit, send_back_to) = handling;
+            let (due, remind, escalate, expire) = moments;
             let mut assign = assign;
             let weighs = matches!(decision.approve, Quorum::Weight(_));
             assign.iter_mut().filter(|_| !weighs).for_each(|rule| rule.weight = 1);
@@ -260,9 +261,42 @@ fn approval() -> impl Strategy<Value = StepKind> {
                 allow_reassign,
                 claim_limit,
                 send_back_to: send_back_to.into_iter().map(str::to_owned).collect(),
+                remind,
+                escalate,
+                expire,
             })
         },
     )
+}
+
+type Moments = (Option<Lapse>, Vec<Reminder>, Vec<Escalation>, Option<Expiry>);
+
+/// Moments within the time that a sequence takes, for some of the steps.
+fn moments() -> impl Strategy<Value = Moments> {
+    let lapse = || prop_oneof![Just(10_000), Just(300_000), Just(900_000)].prop_map(Lapse::Time);
+    let moment = || {
+        prop_oneof![
+            2 => lapse().prop_map(Moment::After),
+            1 => lapse().prop_map(Moment::BeforeDue),
+            1 => option::of(lapse()).prop_map(Moment::AfterDue),
+        ]
+    };
+    let reminder =
+        (moment(), lapse(), 1..=3_u32).prop_map(|(at, every, times)| Reminder { at, every: Some(every), times });
+    let to = prop_oneof![
+        2 => assign(),
+        1 => (1..=2_u32).prop_map(|levels| AssignRule { whom: Whom::ManagerOfAssignee { levels }, weight: 1 }),
+    ];
+    // Weights are left out: they are published only with a rule that weighs.
+    let to = to.prop_map(|rule| AssignRule { weight: 1, ..rule });
+    let escalation =
+        (moment(), vec(to, 1..=2), any::<bool>()).prop_map(|(at, to, replace)| Escalation { at, to, replace });
+    let outcome = prop_oneof![Just(ExpiryOutcome::Reject), Just(ExpiryOutcome::Error), Just(ExpiryOutcome::Approve)];
+    let expires_at = prop_oneof![lapse().prop_map(Moment::After), option::of(lapse()).prop_map(Moment::AfterDue)];
+    let expiry = (expires_at, outcome).prop_map(|(at, outcome)| Expiry { at, outcome });
+    let some =
+        (option::weighted(0.7, lapse()), vec(reminder, 0..=2), vec(escalation, 0..=2), option::weighted(0.5, expiry));
+    prop_oneof![1 => Just((None, Vec::new(), Vec::new(), None)), 1 => some]
 }
 
 fn assign() -> impl Strategy<Value = AssignRule> {

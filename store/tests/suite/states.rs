@@ -122,7 +122,7 @@ impl Run {
 
     /// Its approval step is due at this time.
     pub(crate) fn set_due(&mut self, at: Option<Timestamp>) {
-        self.step(1).deadlines = Deadlines { due_at: at };
+        self.step(1).deadlines = Deadlines { due_at: at, ..Deadlines::default() };
     }
 
     /// A worker starts its job.
@@ -257,6 +257,8 @@ fn step(name: &str, status: StepRunStatus) -> StepRun {
         deadlines: Deadlines::default(),
         overdue: false,
         overridden: None,
+        reminded: 0,
+        escalated: 0,
     }
 }
 
@@ -267,6 +269,7 @@ fn item(assignee: Assignee) -> WorkItem {
         reason: "user bob".to_owned(),
         weight: 3,
         veto: true,
+        replaced: false,
         status: WorkItemStatus::Assigned,
         assigned_at: start(),
         closed_at: None,

@@ -42,6 +42,8 @@ impl Checker<'_> {
             None => Some(None),
             Some(paths) => self.record_paths(paths, &format!("{path}.depends_on")).map(Some),
         };
+        let moments = self.moments(source, path, decision);
+        let moments = moments?;
         Some(ApprovalStep {
             assign: assign?,
             decision,
@@ -56,7 +58,6 @@ impl Checker<'_> {
             allow_submitter: source.allow_submitter,
             depends_on: depends_on?,
             allow_reviewer_edit: source.allow_reviewer_edit,
-            due: self.duration_if_given(source.due.as_ref(), &format!("{path}.due")),
             allow_reassign: source.allow_reassign,
             claim_limit: self.claim_limit(source, decision, &format!("{path}.claim.limit")),
             send_back_to: source
@@ -65,6 +66,10 @@ impl Checker<'_> {
                 .flat_map(|back| &back.to.value)
                 .map(|stage| stage.value.clone())
                 .collect(),
+            due: moments.due,
+            remind: moments.remind,
+            escalate: moments.escalate,
+            expire: moments.expire,
         })
     }
 

@@ -16,6 +16,9 @@ pub const ASSIGN_RULES_MAX: usize = 50;
 /// How many levels up a manager may be asked for. No organisation is deeper, but a loop in a directory is.
 pub const MANAGER_LEVELS_MAX: u32 = 10;
 
+const ONE_RULE: &str =
+    "say one of `user`, `group`, `queue`, `manager_of`, `expression` and `chosen_by_submitter` in each rule";
+
 /// Where rules of assignment stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -23,6 +26,8 @@ pub(super) enum Standing {
     First,
     /// In `on_no_approvers`.
     Fallback,
+    /// In `escalate`.
+    Escalation,
 }
 
 impl Checker<'_> {
@@ -42,13 +47,26 @@ impl Checker<'_> {
                 if let Some(chosen) = &rule.value.chosen_by_submitter {
                     choices += 1;
                     let path = format!("{path}.chosen_by_submitter");
-                    if standing == Standing::Fallback {
-                        let message =
-                            "whom the submitter chose cannot be what follows when nobody is found; name others";
-                        self.error(chosen, &path, message);
-                    } else if choices > 1 {
-                        self.error(chosen, &path, "the submitter chooses once for a step; make one rule of the two");
+                    match standing {
+                        Standing::Fallback => {
+                            let message =
+                                "whom the submitter chose cannot be what follows when nobody is found; name others";
+                            self.error(chosen, &path, message);
+                        }
+                        Standing::Escalation => {
+                            let message = "the submitter chooses whom the step asks when it starts; name others here";
+                            self.error(chosen, &path, message);
+                        }
+                        Standing::First if choices > 1 => {
+                            let message = "the submitter chooses once for a step; make one rule of the two";
+                            self.error(chosen, &path, message);
+                        }
+                        Standing::First => {}
                     }
+                }
+                if let (Some(manager), false) = (&rule.value.manager_of_assignee, standing == Standing::Escalation) {
+                    let message = "nobody is asked before these are; this is for `escalate`";
+                    self.error(manager, &format!("{path}.manager_of_assignee"), message);
                 }
                 rule_of
             })
@@ -62,9 +80,10 @@ impl Checker<'_> {
         path: &str,
         decision: DecisionRule,
     ) -> Option<AssignRule> {
-        let source::Assign { manager_of, chosen_by_submitter, levels, from, weight, .. } = &rule.value;
-        if let (Some(levels), None) = (levels, manager_of) {
-            self.error(levels, &format!("{path}.levels"), "only `manager_of` has levels");
+        let source::Assign { manager_of, manager_of_assignee, chosen_by_submitter, levels, from, weight, .. } =
+            &rule.value;
+        if let (Some(levels), None, None) = (levels, manager_of, manager_of_assignee) {
+            self.error(levels, &format!("{path}.levels"), "only a manager has levels");
         }
         if let (Some(from), None) = (from, chosen_by_submitter) {
             self.error(from, &format!("{path}.from"), "only `chosen_by_submitter` has people to choose from");
@@ -81,8 +100,31 @@ impl Checker<'_> {
     }
 
     fn whom(&mut self, rule: &Spanned<source::Assign>, path: &str, decision: DecisionRule) -> Option<Whom> {
-        let source::Assign { user, group, queue, manager_of, expression, chosen_by_submitter, levels, from, weight: _ } =
-            &rule.value;
+        let source::Assign {
+            user,
+            group,
+            queue,
+            manager_of,
+            expression,
+            chosen_by_submitter,
+            manager_of_assignee,
+            levels,
+            from,
+            weight: _,
+        } = &rule.value;
+        let others = [user, group, queue, manager_of, expression].iter().any(|other| other.is_some());
+        if let Some(manager) = manager_of_assignee {
+            if others || chosen_by_submitter.is_some() {
+                self.error(rule, path, ONE_RULE);
+                return None;
+            }
+            if !manager.value {
+                let path = format!("{path}.manager_of_assignee");
+                self.error(manager, &path, "`manager_of_assignee` can only be true; leave the rule out otherwise");
+            }
+            let levels = self.number(levels.as_ref(), &format!("{path}.levels"), (1, MANAGER_LEVELS_MAX), 1);
+            return Some(Whom::ManagerOfAssignee { levels });
+        }
         match (user, group, queue, manager_of, expression, chosen_by_submitter) {
             (Some(name), None, None, None, None, None) => {
                 self.principal(name, &format!("{path}.user"), Named::User);
@@ -124,9 +166,7 @@ impl Checker<'_> {
                 })
             }
             _ => {
-                let message = "say one of `user`, `group`, `queue`, `manager_of`, `expression` and `chosen_by_submitter` in \
-                               each rule";
-                self.error(rule, path, message);
+                self.error(rule, path, ONE_RULE);
                 None
             }
         }
