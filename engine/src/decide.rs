@@ -176,7 +176,6 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
     )?;
     check_open(item)?;
     check_in_progress(&draft.state)?;
-    items::check_claim(item, &decide.actor, &right, now)?;
     if decide.verdict == Verdict::Abstain && !may_abstain(draft.context.process, &step.name) {
         return Err(Refusal::AbstentionNotAllowed { step: step.name.clone() });
     }

@@ -65,6 +65,7 @@ pub fn authorize_decision(deciding: &Deciding<'_>, actor: &UserName) -> Result<R
     // An override is no vote: it stands above all of them, their own among them.
     let Some(item) = item else { return Ok(Right::Override) };
     deciding.check_one_vote(actor.as_str())?;
+    deciding.check_claim(item, actor)?;
     Ok(match item.assignee {
         Assignee::User(_) => Right::Own,
         Assignee::Group(_) | Assignee::Queue(_) => Right::Membership,
@@ -75,6 +76,16 @@ impl Deciding<'_> {
     /// What stands against a person deciding in this step, whoever asks them.
     pub(super) fn barred(&self, person: &str) -> Option<String> {
         barred(self.state, &separation(self.process, &self.step.name), person)
+    }
+
+    /// Whether somebody else keeps the item for themselves. A claim ends by its time, also before anybody has noticed.
+    pub(super) fn check_claim(&self, item: &WorkItem, person: &UserName) -> Result<(), Refusal> {
+        match &item.claim {
+            Some(claim) if claim.by != *person && claim.holds(self.now) => {
+                Err(Refusal::ClaimedByAnother { by: claim.by.clone(), until: claim.until })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether the step counts people.

@@ -73,6 +73,10 @@ fn check_delegation(
         return Err(Refusal::SeparationOfDuties { actor: actor.clone(), why });
     }
     deciding.check_one_vote(from)?;
+    // Whoever acts for the claimer does so here too; and what they claimed for them is theirs.
+    if deciding.check_claim(item, actor).is_err() {
+        deciding.check_claim(item, &UserName::from(from))?;
+    }
     for delegate in delegation.delegates() {
         let stands_in = check_delegate(deciding, delegation, delegate);
         if delegate == actor.as_str() {

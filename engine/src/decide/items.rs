@@ -4,8 +4,6 @@
 //! All of it is checked in the same order as a decision: first whether they may, so that nobody else learns how the item
 //! stands; then whether it is still open, so that who comes too late is told who was faster; then what they ask for.
 
-use jiff::Timestamp;
-
 use crate::{
     command::{Actor, Override, OverrideTarget},
     context::Context,
@@ -61,14 +59,13 @@ pub(super) fn release(draft: &mut Draft<'_, '_>, work_item: WorkItemId, by: &Act
     let (_, step, item) = draft.state.work_item(work_item).ok_or(Refusal::WorkItemNotFound)?;
     let claimer = item.claim.as_ref().is_some_and(|claim| claim.by == by.name);
     // Whoever claimed it gives it back also when they may no longer decide.
-    let right = if by.administrator || claimer { None } else { Some(right_on(draft, step, item, &by.name)?) };
+    if !by.administrator && !claimer {
+        right_on(draft, step, item, &by.name)?;
+    }
     check_open(item)?;
     check_in_progress(&draft.state)?;
     if item.claim.is_none() {
         return Err(Refusal::NotClaimed);
-    }
-    if let Some(right) = right {
-        check_claim(item, &by.name, &right, draft.context.now)?;
     }
     // Whoever comes when its time has passed has not released it.
     let lapsed = item.claim.as_ref().is_some_and(|claim| !claim.holds(draft.context.now));
@@ -99,7 +96,6 @@ pub(super) fn reassign(
     }
     check_open(item)?;
     check_in_progress(&draft.state)?;
-    check_claim(item, &by.name, &right, draft.context.now)?;
     check_history(&draft.state)?;
     let separation = separation(process, &run.name);
     let asking = Asking { name: &run.name, step, separation: &separation };
@@ -237,7 +233,6 @@ pub(super) fn send_back(
     }
     check_open(item)?;
     check_in_progress(&draft.state)?;
-    check_claim(item, &by.name, &right, draft.context.now)?;
     if comment.trim().is_empty() {
         return Err(Refusal::CommentMissing);
     }
@@ -290,10 +285,9 @@ fn open_to<'d>(
     by: &UserName,
 ) -> Result<(&'d StepRun, &'d WorkItem), Refusal> {
     let (_, step, item) = draft.state.work_item(work_item).ok_or(Refusal::WorkItemNotFound)?;
-    let right = right_on(draft, step, item, by)?;
+    right_on(draft, step, item, by)?;
     check_open(item)?;
     check_in_progress(&draft.state)?;
-    check_claim(item, by, &right, draft.context.now)?;
     Ok((step, item))
 }
 
@@ -305,18 +299,6 @@ fn right_on(draft: &Draft<'_, '_>, step: &StepRun, item: &WorkItem, by: &UserNam
 fn deciding<'a>(draft: &'a Draft<'_, '_>, step: &'a StepRun, item: Option<&'a WorkItem>) -> Deciding<'a> {
     let Context { process, directory, now, .. } = *draft.context;
     Deciding { state: &draft.state, process, step, item, directory, now }
-}
-
-/// Whether somebody else keeps the item for themselves. Whoever acts for them does so here too, and administrators do not mind.
-pub(super) fn check_claim(item: &WorkItem, by: &UserName, right: &Right, now: Timestamp) -> Result<(), Refusal> {
-    let Some(claim) = item.claim.as_ref().filter(|claim| claim.by != *by && claim.holds(now)) else { return Ok(()) };
-    match right {
-        Right::Override => Ok(()),
-        Right::Delegation { person, .. } if *person == claim.by => Ok(()),
-        Right::Own | Right::Membership | Right::Delegation { .. } => {
-            Err(Refusal::ClaimedByAnother { by: claim.by.clone(), until: claim.until })
-        }
-    }
 }
 
 /// A text that has to say something.
