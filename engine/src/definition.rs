@@ -220,6 +220,7 @@ pub enum StepKind {
 
 /// A step that asks people.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of its own in a definition, and stands for itself")]
 pub struct ApprovalStep {
     /// Whom. At least one.
     pub assign: Vec<AssignRule>,

@@ -64,6 +64,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
 }
 
 /// Applies a further event.
+#[allow(clippy::too_many_lines, reason = "an arm for each event: it is read as a table")]
 pub fn evolve(state: &mut Submission, event: &Event) {
     state.version += 1;
     let at = event.at;

@@ -202,9 +202,9 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::QuestionOpen { by, at } => {
             precondition(reason, &message, "work_item", [text("by", by), text("at", at)])
         }
-        Refusal::AssigneeUnfit { .. } => with_fields(reason, &message, [("to".to_owned(), message.clone())]),
-        Refusal::SendBackUnfit { .. } => with_fields(reason, &message, [("to".to_owned(), message.clone())]),
-        Refusal::TextMissing { field } => with_fields(reason, &message, [((*field).to_owned(), message.clone())]),
+        Refusal::AssigneeUnfit { .. } | Refusal::SendBackUnfit { .. } => {
+            with_fields(reason, &message, [("to".to_owned(), message.clone())])
+        }
         Refusal::AttemptNotLive { attempt } => precondition(reason, &message, "job", [text("attempt", attempt)]),
         Refusal::NotAssignee { .. }
         | Refusal::DelegationUnfit { .. }
@@ -229,7 +229,9 @@ fn refused(refusal: &Refusal) -> Status {
             with_fields(reason, &message, fields)
         }
         Refusal::RecordTypeUnfit { .. } => with_fields(reason, &message, [("record.type".to_owned(), message.clone())]),
-        Refusal::TooLong { field, .. } => with_fields(reason, &message, [((*field).to_owned(), message.clone())]),
+        Refusal::TooLong { field, .. } | Refusal::TextMissing { field } => {
+            with_fields(reason, &message, [((*field).to_owned(), message.clone())])
+        }
         Refusal::CommentMissing => with_fields(reason, &message, [("comment".to_owned(), message.clone())]),
         Refusal::HistoryFull { .. } => status(Code::ResourceExhausted, reason, &message, []),
     }

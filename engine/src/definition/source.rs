@@ -54,6 +54,7 @@ pub(super) struct Process {
 /// What a process takes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_field_names, reason = "`type` is a word of Rust")]
 pub(super) struct Record {
     #[serde(rename = "type")]
     pub(super) record_type: Text,

@@ -32,6 +32,7 @@ pub(crate) fn check(
     })
 }
 
+#[allow(clippy::too_many_lines, reason = "an arm for each expectation: it is read as a table")]
 fn check_one(
     words: &[&str],
     answer: &Result<Answer, Refused>,
