@@ -313,7 +313,8 @@ impl Draft<'_, '_> {
     /// What stands against asking somebody in place of another; `None` when nothing does. It is what stands against asking them
     /// first, and that they are asked already.
     pub(super) fn unfit_in_place(&self, asking: Asking<'_>, run: &StepRun, to: &Assignee) -> Option<String> {
-        if run.work_items.iter().any(|item| item.assignee == *to) {
+        // Whom others were asked instead of is asked no more.
+        if run.work_items.iter().any(|item| item.assignee == *to && !item.replaced) {
             return Some("they are asked in this step already".to_owned());
         }
         let decided = |name: &str| {
