@@ -168,6 +168,8 @@ enum Ask {
         item: usize,
         closed_too: bool,
         as_asked: bool,
+        /// By somebody who acts for somebody who is asked, where there is one.
+        lent: bool,
         who: usize,
         verdict: Verdict,
         comment: bool,
@@ -294,17 +296,17 @@ fn ask() -> impl Strategy<Value = Ask> {
     let administrator = prop_oneof![4 => Just(5_usize), 1 => who.clone()];
     let numbers = 0..100_usize;
     let verdict = prop_oneof![8 => Just(Verdict::Approve), 2 => Just(Verdict::Reject), 2 => Just(Verdict::Abstain)];
-    let decide = (numbers.clone(), rarely(), often(), who.clone(), verdict, often(), rarely()).prop_map(
-        |(item, closed_too, as_asked, who, verdict, comment, old_record)| Ask::Decide {
+    let decide = (numbers.clone(), rarely(), (often(), any::<bool>()), who.clone(), verdict, often(), rarely())
+        .prop_map(|(item, closed_too, (as_asked, lent), who, verdict, comment, old_record)| Ask::Decide {
             item,
             closed_too,
             as_asked,
+            lent,
             who,
             verdict,
             comment,
             old_record,
-        },
-    );
+        });
     let told = proptest::option::of(proptest::option::of(1..=5_u64));
     let amount = prop_oneof![3 => Just(5.0), 3 => Just(50.0)];
     let update = (prop_oneof![3 => Just(0_usize), 2 => who.clone()], amount, any::<bool>(), told)
@@ -331,7 +333,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => prop_oneof![Just(1_000), Just(11_000), Just(310_000), Just(1_000_000)]
             .prop_map(|milliseconds| Ask::Wait { milliseconds }),
         2 => (numbers, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
-        2 => delegate(),
+        6 => delegate(),
         2 => Just(Ask::Wake),
         1 => Just(Ask::SubmitAgain),
         3 => update,
@@ -501,7 +503,7 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
 }
 
 fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Command> {
-    let Ask::Decide { item, closed_too, as_asked, who, verdict, comment, old_record } = ask else { return None };
+    let Ask::Decide { item, closed_too, as_asked, lent, who, verdict, comment, old_record } = ask else { return None };
     let items = state.stage_runs.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.work_items);
     let items: Vec<_> = items.filter(|item| *closed_too || item.closed_at.is_none()).collect();
     let item = choose(&items, *item)?;
@@ -510,11 +512,18 @@ fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comman
         .map(|name| UserName::from(*name))
         .filter(|name| quorate_engine::decide::may_decide(&item.assignee, name, &world.directory))
         .collect();
-    // Half of those who are not asked act for somebody, where there is somebody who does.
-    let acting: Vec<_> = world.directory.delegations.values().flat_map(Delegation::delegates).collect();
+    let lends = |delegation: &&Delegation| asked.contains(&UserName::from(delegation.from.as_str()));
+    let acting: Vec<_> = world
+        .directory
+        .delegations
+        .values()
+        .filter(lends)
+        .flat_map(Delegation::delegates)
+        .map(UserName::from)
+        .collect();
     let actor = match choose(&acting, *who) {
+        Some(acting) if *lent => acting.clone(),
         _ if *as_asked => choose(&asked, *who)?.clone(),
-        Some(acting) if who % 2 == 0 => UserName::from(*acting),
         _ => actor(*who).name,
     };
     let record_digest = if *old_record { record_digest(&json!({})) } else { state.record.digest.clone() };
