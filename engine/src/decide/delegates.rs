@@ -110,7 +110,8 @@ fn check_delegate(deciding: &Deciding<'_>, delegation: &Delegation, delegate: &s
     }
     deciding.check_one_vote(delegate)?;
     // With two votes to cast, the first would take the other away: their own, or that of whom they act for.
-    let asked = step.work_items.iter().any(|item| matches!(&item.assignee, Assignee::User(name) if name == delegate));
+    let mut items = step.work_items.iter().filter(|item| !item.replaced);
+    let asked = items.any(|item| matches!(&item.assignee, Assignee::User(name) if name == delegate));
     if asked && deciding.counts_people() {
         let why = "the step asks them too, and nobody has two votes".to_owned();
         return Err(Refusal::SeparationOfDuties { actor, why });

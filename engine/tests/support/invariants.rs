@@ -373,6 +373,7 @@ fn a_person_is_asked_once_in_a_counting_step(moment: &Moment<'_>) {
             continue;
         }
         let mut asked = BTreeSet::new();
+        // Whom an escalation replaced may be asked again by a later one: their first item is as if it had not been.
         for item in step.work_items.iter().filter(|item| !item.replaced) {
             assert!(matches!(item.assignee, Assignee::User(_)), "{} is counted in `{}`", item.assignee, step.name);
             assert!(asked.insert(&item.assignee), "{} is asked twice in `{}`", item.assignee, step.name);
