@@ -32,6 +32,14 @@ use super::{Api, convert, errors, pages};
 /// query. What is lent by more can still be decided.
 const DELEGATIONS_MAX: usize = 100;
 
+/// How many processes of one delegation are asked for one by one. Of one that names more, what it does not lend is read and left
+/// out.
+const PROCESSES_MAX: usize = 10;
+
+/// How many assignees, each of one process or of all, an inbox asks for before it looks at no further delegation: each is a look
+/// into an index.
+const SCOPES_MAX: usize = 1_000;
+
 /// How often more rows are read because those that were read turned out not to be the caller's to decide.
 const READS_MAX: usize = 4;
 
@@ -51,17 +59,19 @@ impl Inbox {
         let own = assignees(name, directory);
         let mut scopes: Vec<AssigneeScope> = own.iter().cloned().map(Into::into).collect();
         for delegation in directory.delegations_to(name, now).take(DELEGATIONS_MAX) {
-            for assignee in
-                assignees(&delegation.from, directory).into_iter().filter(|assignee| !own.contains(assignee))
-            {
-                if delegation.processes.is_empty() {
+            let lent = assignees(&delegation.from, directory).into_iter().filter(|assignee| !own.contains(assignee));
+            for assignee in lent {
+                let processes = &delegation.processes;
+                if processes.is_empty() || processes.len() > PROCESSES_MAX {
                     scopes.push(assignee.into());
-                    continue;
+                } else {
+                    let of =
+                        |process: &String| AssigneeScope { assignee: assignee.clone(), process: Some(process.clone()) };
+                    scopes.extend(processes.iter().map(of));
                 }
-                let processes = delegation.processes.iter().cloned();
-                scopes.extend(
-                    processes.map(|process| AssigneeScope { assignee: assignee.clone(), process: Some(process) }),
-                );
+            }
+            if scopes.len() >= SCOPES_MAX {
+                break;
             }
         }
         Self { own, scopes }
