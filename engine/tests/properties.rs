@@ -25,7 +25,7 @@ use quorate_engine::{
     delegation::Delegation,
     expression::Expression,
     id::{JobId, UserName, WorkItemId},
-    state::{Assignee, Submission, Verdict, VersionRef},
+    state::{Assignee, Submission, Verdict, VersionRef, WorkItem},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -237,6 +237,7 @@ enum Ask {
     OnItem {
         item: usize,
         closed_too: bool,
+        as_meant: bool,
         who: usize,
         what: OnItem,
     },
@@ -275,7 +276,7 @@ enum OnItem {
     Override { verdict: Verdict, by_name: bool },
     Question,
     Answer,
-    SendBack(&'static str),
+    SendBack(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -339,15 +340,11 @@ fn ask() -> impl Strategy<Value = Ask> {
     let update = (prop_oneof![3 => Just(0_usize), 2 => who.clone()], amount, any::<bool>(), told)
         .prop_map(|(who, amount, note, reported)| Ask::UpdateRecord { who, amount, note, reported });
     let report = (numbers.clone(), attempt(), outcome());
-    let on_item = (numbers.clone(), rarely(), administrator.clone(), who.clone(), on_item());
-    let on_item = on_item.prop_map(|(item, closed_too, administrator, who, what)| {
-        // Some of it only administrators may, and some of it everybody who is asked.
-        let who = if matches!(what, OnItem::Override { .. }) { administrator } else { who };
-        Ask::OnItem { item, closed_too, who, what }
-    });
+    let on_item = (numbers.clone(), rarely(), often(), who.clone(), on_item())
+        .prop_map(|(item, closed_too, as_meant, who, what)| Ask::OnItem { item, closed_too, as_meant, who, what });
     prop_oneof![
         12 => decide,
-        6 => on_item,
+        12 => on_item,
         12 => report.prop_map(|(job, attempt, outcome)| Ask::Report { job, attempt, outcome }),
         1 => who.clone().prop_map(|who| Ask::Recall { who }),
         1 => administrator.clone().prop_map(|who| Ask::Cancel { who }),
@@ -402,9 +399,9 @@ fn on_item() -> impl Strategy<Value = OnItem> {
         2 => Just(OnItem::Release),
         4 => to.prop_map(OnItem::Reassign),
         1 => overriding,
-        2 => Just(OnItem::Question),
-        2 => Just(OnItem::Answer),
-        2 => proptest::sample::select(vec!["s0", "s1", "s2", "recall"]).prop_map(OnItem::SendBack),
+        3 => Just(OnItem::Question),
+        3 => Just(OnItem::Answer),
+        4 => (0..100_usize).prop_map(OnItem::SendBack),
     ]
 }
 
@@ -477,7 +474,7 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
     let state = &*state;
     match ask {
         Ask::Decide { .. } => decide_command(ask, world, state),
-        Ask::OnItem { .. } => on_item_command(ask, state),
+        Ask::OnItem { .. } => on_item_command(ask, world, state),
         Ask::Report { job, attempt, outcome } => {
             let (job, number) = chosen_attempt(state, *job, *attempt)?;
             let report = world.report(job, number, outcome.clone());
@@ -534,11 +531,7 @@ fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comman
     let items = state.stage_runs.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.work_items);
     let items: Vec<_> = items.filter(|item| *closed_too || item.closed_at.is_none()).collect();
     let item = choose(&items, *item)?;
-    let asked: Vec<_> = PEOPLE
-        .iter()
-        .map(|name| UserName::from(*name))
-        .filter(|name| quorate_engine::decide::may_decide(&item.assignee, name, &world.directory))
-        .collect();
+    let asked = asked_by(item, world);
     let lends = |delegation: &&Delegation| asked.contains(&UserName::from(delegation.from.as_str()));
     let acting: Vec<_> = world
         .directory
@@ -564,15 +557,16 @@ fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comman
     }))
 }
 
-fn on_item_command(ask: &Ask, state: &Submission) -> Option<Command> {
-    let Ask::OnItem { item, closed_too, who, what } = ask else { return None };
+fn on_item_command(ask: &Ask, world: &World, state: &Submission) -> Option<Command> {
+    let Ask::OnItem { item, closed_too, as_meant, who, what } = ask else { return None };
     let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
     let items = steps.flat_map(|step| step.work_items.iter().map(move |item| (step, item)));
-    let items: Vec<_> = items.filter(|(_, item)| *closed_too || item.closed_at.is_none()).collect();
+    let mut items: Vec<_> = items.filter(|(_, item)| *closed_too || item.closed_at.is_none()).collect();
+    if *as_meant && items.iter().any(|(_, item)| is_meant(what, item)) {
+        items.retain(|(_, item)| is_meant(what, item));
+    }
     let (step, item) = choose(&items, *item)?;
-    // Whoever has claimed it is of more interest than anybody else.
-    let claimer = item.claim.as_ref().filter(|_| who % 2 == 0).map(|claim| claim.by.clone());
-    let by = claimer.map_or_else(|| actor(*who), |name| Actor { administrator: name.as_str() == "admin", name });
+    let by = if *as_meant { meant(what, item, *who, world, state)? } else { actor(*who) };
     let (work_item, comment) = (item.id, "because".to_owned());
     Some(match what {
         OnItem::Claim => Command::Claim { work_item, by },
@@ -587,8 +581,39 @@ fn on_item_command(ask: &Ask, state: &Submission) -> Option<Command> {
         }),
         OnItem::Question => Command::RequestInformation { work_item, by, question: "what?".to_owned() },
         OnItem::Answer => Command::AnswerInformation { work_item, by, answer: "this".to_owned() },
-        OnItem::SendBack(to) => Command::SendBack { work_item, by, to: (*to).to_owned(), comment },
+        OnItem::SendBack(to) => {
+            let to = choose(&state.stage_runs, *to)?.name.clone();
+            Command::SendBack { work_item, by, to, comment }
+        }
     })
+}
+
+/// Whether an item is one on which something can be asked at all.
+fn is_meant(what: &OnItem, item: &WorkItem) -> bool {
+    match what {
+        OnItem::Claim => !matches!(item.assignee, Assignee::User(_)),
+        OnItem::Release => item.claim.is_some(),
+        OnItem::Answer => item.open_question().is_some(),
+        OnItem::Reassign(_) | OnItem::Override { .. } | OnItem::Question | OnItem::SendBack(_) => true,
+    }
+}
+
+/// Somebody who may well ask it.
+fn meant(what: &OnItem, item: &WorkItem, who: usize, world: &World, state: &Submission) -> Option<Actor> {
+    let administrator = || Actor { name: UserName::from("admin"), administrator: true };
+    Some(match (what, &item.claim) {
+        (OnItem::Override { .. }, _) => administrator(),
+        (OnItem::Reassign(_) | OnItem::SendBack(_) | OnItem::Release, _) if who % 2 == 0 => administrator(),
+        (OnItem::Answer, _) => Actor { name: state.submitter.clone(), administrator: false },
+        (_, Some(claim)) => Actor { name: claim.by.clone(), administrator: false },
+        (_, None) => Actor { name: choose(&asked_by(item, world), who)?.clone(), administrator: false },
+    })
+}
+
+/// Those whom an item asks.
+fn asked_by(item: &WorkItem, world: &World) -> Vec<UserName> {
+    let people = PEOPLE.iter().map(|name| UserName::from(*name));
+    people.filter(|name| quorate_engine::decide::may_decide(&item.assignee, name, &world.directory)).collect()
 }
 
 fn overridden(work_item: WorkItemId, step: &str, by_name: bool) -> OverrideTarget {

@@ -291,7 +291,8 @@ fn only_whom_the_submitter_chose_is_asked_where_the_choice_is_theirs(moment: &Mo
         let Some(approval) = approval(moment.process, &step.name) else { continue };
         let chosen = |whom: &Whom| matches!(whom, Whom::ChosenBySubmitter { .. });
         let falls_back = matches!(approval.on_no_approvers, OnNoApprovers::Fallback(_));
-        if !falls_back && approval.assign.iter().all(|rule| chosen(&rule.whom)) {
+        let others_later = falls_back || !approval.escalate.is_empty();
+        if !others_later && approval.assign.iter().all(|rule| chosen(&rule.whom)) {
             let choices = after.choices.get(&step.name).cloned().unwrap_or_default();
             for item in step.work_items.iter().filter(|item| item.reassigned.is_none()) {
                 assert!(choices.iter().any(|name| name == item.assignee.name()), "{} was not chosen", item.assignee);
