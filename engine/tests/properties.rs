@@ -603,7 +603,7 @@ fn meant(what: &OnItem, item: &WorkItem, who: usize, world: &World, state: &Subm
     let administrator = || Actor { name: UserName::from("admin"), administrator: true };
     Some(match (what, &item.claim) {
         (OnItem::Override { .. }, _) => administrator(),
-        (OnItem::Reassign(_) | OnItem::SendBack(_) | OnItem::Release, _) if who % 2 == 0 => administrator(),
+        (OnItem::Reassign(_) | OnItem::SendBack(_) | OnItem::Release, _) if who.is_multiple_of(2) => administrator(),
         (OnItem::Answer, _) => Actor { name: state.submitter.clone(), administrator: false },
         (_, Some(claim)) => Actor { name: claim.by.clone(), administrator: false },
         (_, None) => Actor { name: choose(&asked_by(item, world), who)?.clone(), administrator: false },

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use quorate_engine::{
     event::EventKind,
+    id::UserName,
     state::{Failure, Submission, WorkItem},
     timer::{Timer, TimerKind},
 };
@@ -103,7 +104,7 @@ fn check_one(
         }
         ["reused", step, reviewers @ ..] => {
             let run = step_run(state, step)?;
-            let told = run.reused.as_ref().map(|reused| reused.reviewers.iter().map(|name| name.as_str()).collect());
+            let told = run.reused.as_ref().map(|reused| reused.reviewers.iter().map(UserName::as_str).collect());
             let told: Vec<&str> = told.ok_or_else(|| format!("step `{step}` reuses nothing"))?;
             let reviewers: Vec<&str> = reviewers.iter().copied().filter(|word| *word != ",").collect();
             equal("the reviewers", &told.join(", "), &reviewers.join(", "))
@@ -268,7 +269,7 @@ fn dismissed(kind: &EventKind) -> Vec<String> {
         EventKind::RecordUpdated { dismissed, .. } => dismissed
             .iter()
             .map(|of| {
-                let deciders: Vec<&str> = of.deciders.iter().map(|name| name.as_str()).collect();
+                let deciders: Vec<&str> = of.deciders.iter().map(UserName::as_str).collect();
                 format!("{} by {}", of.step, deciders.join(" and "))
             })
             .collect(),
@@ -378,7 +379,7 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
     };
     let job = |id: &_| state.job(*id).map(|(_, step, _)| step.name.clone());
     let subject = match kind {
-        E::StageStarted { stage, .. } => Some(stage.clone()),
+        E::StageStarted { stage, .. } | E::MovedToStage { stage, .. } => Some(stage.clone()),
         E::StageCompleted { stage_run }
         | E::StageFailed { stage_run, .. }
         | E::StageCanceled { stage_run }
@@ -419,7 +420,6 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::JobRevived { job: id, .. } => job(id),
         E::SubmissionEnded { status } => Some(status.to_string()),
         E::RecordChangeIgnored { reason, .. } => Some(reason.clone()),
-        E::MovedToStage { stage, .. } => Some(stage.clone()),
         E::Submitted { .. }
         | E::Commented { .. }
         | E::RecordUpdated { .. }

@@ -203,7 +203,9 @@ pub(crate) async fn a_timer_is_claimed_when_its_moment_has_come_and_leaves_when_
 
 pub(crate) async fn two_claimers_never_get_the_same_timer(on: Fixture) {
     let mut runs: Vec<Run> = (0..60).map(|_| Run::new("purchase", Assignee::User("bob".to_owned()))).collect();
-    runs.iter_mut().for_each(|run| run.set_due(Some(after(1))));
+    for run in &mut runs {
+        run.set_due(Some(after(1)));
+    }
     let made = runs.iter_mut().map(|run| run.next(vec![comment("new")])).collect();
     on.store.commit(&batch(made, start())).await.unwrap();
 
