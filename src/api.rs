@@ -1,5 +1,6 @@
 //! The gRPC API: who calls, what they ask, and how it is said. Generated messages are converted here and go no further.
 
+mod calendar;
 mod call;
 mod catalog;
 mod convert;
@@ -27,9 +28,10 @@ use crate::{
     proto::{
         DESCRIPTORS,
         v1::{
-            directory_service_server::DirectoryServiceServer, flow_service_server::FlowServiceServer,
-            job_service_server::JobServiceServer, process_service_server::ProcessServiceServer,
-            submission_service_server::SubmissionServiceServer, work_item_service_server::WorkItemServiceServer,
+            calendar_service_server::CalendarServiceServer, directory_service_server::DirectoryServiceServer,
+            flow_service_server::FlowServiceServer, job_service_server::JobServiceServer,
+            process_service_server::ProcessServiceServer, submission_service_server::SubmissionServiceServer,
+            work_item_service_server::WorkItemServiceServer,
         },
     },
     scheduler::Scheduler,
@@ -92,6 +94,7 @@ pub async fn serve(
         .add_service(health_service)
         .add_service(ProcessServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(FlowServiceServer::new(api.clone()).max_decoding_message_size(max))
+        .add_service(CalendarServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(SubmissionServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(WorkItemServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(DirectoryServiceServer::new(api.clone()).max_decoding_message_size(max))

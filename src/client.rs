@@ -12,9 +12,10 @@ use tonic::{
 use crate::{
     cli::Failure,
     proto::v1::{
-        directory_service_client::DirectoryServiceClient, flow_service_client::FlowServiceClient,
-        job_service_client::JobServiceClient, process_service_client::ProcessServiceClient,
-        submission_service_client::SubmissionServiceClient, work_item_service_client::WorkItemServiceClient,
+        calendar_service_client::CalendarServiceClient, directory_service_client::DirectoryServiceClient,
+        flow_service_client::FlowServiceClient, job_service_client::JobServiceClient,
+        process_service_client::ProcessServiceClient, submission_service_client::SubmissionServiceClient,
+        work_item_service_client::WorkItemServiceClient,
     },
 };
 
@@ -174,6 +175,8 @@ impl Client {
         processes: ProcessServiceClient;
         /// `FlowService`.
         flows: FlowServiceClient;
+        /// `CalendarService`.
+        calendars: CalendarServiceClient;
         /// `DirectoryService`.
         directory: DirectoryServiceClient;
         /// `JobService`.

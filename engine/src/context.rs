@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
+    calendar::Calendar,
     definition::{Flow, Process},
     directory::Directory,
     state::VersionRef,
@@ -20,10 +21,19 @@ pub struct Context<'a> {
     pub process: &'a Process,
     /// The flows.
     pub flows: &'a Flows,
+    /// The calendars.
+    pub calendars: &'a Calendars,
     /// The people.
     pub directory: &'a Directory,
     /// Where new ids come from.
     pub ids: &'a mut dyn Ids,
+}
+
+/// The calendars of a tenant: the active version of each, by its name.
+#[derive(Clone, Debug, Default)]
+pub struct Calendars {
+    /// The version's number, and the calendar.
+    pub active: BTreeMap<String, (u32, Arc<Calendar>)>,
 }
 
 /// The flows of a tenant.

@@ -24,10 +24,11 @@ mod suggest;
 mod yaml;
 
 pub use check::{
-    API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, DISTINCT_FROM_MAX, Everything, INPUT_FIELDS_MAX, Known,
-    MANAGER_LEVELS_MAX, MOMENTS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, REMINDERS_MAX,
-    ROUTES_MAX, SEND_BACK_STAGES_MAX, STAGES_MAX, STEPS_MAX, SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of,
-    read_directory, read_flow, read_process, scope, summary_scope,
+    API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, BUSINESS_DAYS_MAX, DISTINCT_FROM_MAX, Everything,
+    HOLIDAYS_MAX, INPUT_FIELDS_MAX, INTERVALS_MAX, Known, MANAGER_LEVELS_MAX, MOMENTS_MAX, NAME_CHARS_MAX,
+    NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, REMINDERS_MAX, ROUTES_MAX, SEND_BACK_STAGES_MAX, STAGES_MAX, STEPS_MAX,
+    SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_calendar, read_directory, read_flow, read_process, scope,
+    summary_scope,
 };
 pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
 pub use documents::{Document, documents};
@@ -47,19 +48,22 @@ pub enum Kind {
     ApprovalProcess,
     /// A [`Flow`].
     Flow,
+    /// A [`Calendar`](crate::calendar::Calendar).
+    Calendar,
     /// A [`DirectoryDocument`].
     Directory,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::ApprovalProcess, Self::Flow, Self::Directory];
+    pub const ALL: [Self; 4] = [Self::ApprovalProcess, Self::Flow, Self::Calendar, Self::Directory];
 
     /// The kind as it is written everywhere outside the code.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ApprovalProcess => "ApprovalProcess",
             Self::Flow => "Flow",
+            Self::Calendar => "Calendar",
             Self::Directory => "Directory",
         }
     }
@@ -248,6 +252,8 @@ pub struct ApprovalStep {
     pub claim_limit: Option<u64>,
     /// The earlier stages that those who are asked may send the submission back to; administrators may to any.
     pub send_back_to: Vec<String>,
+    /// The calendar that business time is counted in; its version that is active when the step starts.
+    pub calendar: Option<String>,
     /// After how long it is due.
     pub due: Option<Lapse>,
     /// When those who have not decided are reminded.

@@ -6,6 +6,7 @@
 //! applies an event to the state, and [`project`](projection::project) says what the tables show of a state. No I/O, no
 //! clock, no randomness, no hash order: the same arguments give the same answer on every machine.
 
+pub mod calendar;
 pub mod command;
 pub mod context;
 pub mod decide;

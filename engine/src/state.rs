@@ -153,6 +153,8 @@ pub enum FailureReason {
     FaultPath,
     /// Nobody decided in time, and the process says that this is an error.
     Expired,
+    /// There is no active version of a calendar, or it does not open long enough.
+    CalendarUnfit,
 }
 
 impl FailureReason {
@@ -169,6 +171,7 @@ impl FailureReason {
             Self::RoundsExceeded => "ROUNDS_EXCEEDED",
             Self::FaultPath => "FAULT_PATH",
             Self::Expired => "EXPIRED",
+            Self::CalendarUnfit => "CALENDAR_UNFIT",
         }
     }
 }
@@ -297,6 +300,9 @@ pub struct Deadlines {
     /// When and how it ends where nobody has decided in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<ExpiresAt>,
+    /// The version of the calendar that they were worked out with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<VersionRef>,
 }
 
 /// When others are asked, and by which rule.

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use quorate_engine::{
     definition::{
         AssignRule, Complaint, DEFINITION_BYTES_MAX, Document, Everything, Execution, FlowType, Kind, Known, Named,
         OnNoApprovers, OnRejection, Outcome, Process, Quorum, RejectRule, Severity, StageExit, StepKind, StepStart,
-        Target, UserOrGroup, Whom, documents, kind_of, read_directory, read_flow, read_process,
+        Target, UserOrGroup, Whom, documents, kind_of, read_calendar, read_directory, read_flow, read_process,
     },
     directory::Directory,
 };
@@ -35,6 +39,13 @@ const FLOW: [(&str, &str); 5] = [
     ("name", "create-order"),
     ("type", "autolaunched"),
     ("code", "{}"),
+];
+const CALENDAR: [(&str, &str); 5] = [
+    ("apiVersion", "quorate/v1"),
+    ("kind", "Calendar"),
+    ("name", "office"),
+    ("time_zone", "Europe/Berlin"),
+    ("hours", "{ monday: [\"09:00-17:00\"] }"),
 ];
 const DIRECTORY: [(&str, &str); 2] = [("apiVersion", "quorate/v1"), ("kind", "Directory")];
 
@@ -73,6 +84,13 @@ fn approval_steps_are_complained_of_as_the_table_says() {
 #[test]
 fn moments_are_complained_of_as_the_table_says() {
     check_table(include_str!("definitions/moments.txt"), &PROCESS, process_complaints);
+}
+
+#[test]
+fn calendars_are_complained_of_as_the_table_says() {
+    check_table(include_str!("definitions/calendars.txt"), &CALENDAR, |text| {
+        read_calendar(text).err().unwrap_or_default()
+    });
 }
 
 #[test]
@@ -152,6 +170,7 @@ fn every_definition_in_the_reference_is_read_without_complaints() {
             Kind::ApprovalProcess => {
                 read_process(block, &Everything).map_or_else(|complaints| complaints, |(_, warnings)| warnings)
             }
+            Kind::Calendar => read_calendar(block).err().unwrap_or_default(),
             Kind::Flow => read_flow(block).err().unwrap_or_default(),
             Kind::Directory => read_directory(block).err().unwrap_or_default(),
         };
@@ -221,12 +240,17 @@ impl Known for Office {
         self.names(Named::Queue).contains(&name.to_owned())
     }
 
+    fn has_calendar(&self, name: &str) -> bool {
+        self.names(Named::Calendar).contains(&name.to_owned())
+    }
+
     fn names(&self, of: Named) -> Vec<String> {
         let names: &[&str] = match of {
             Named::Flow => &["check-budget", "create-order", "notify", "review-screen", "is-ready"],
             Named::User => &["ann", "bob", "carol"],
             Named::Group => &["finance", "board"],
             Named::Queue => &["intake"],
+            Named::Calendar => &["office"],
         };
         names.iter().map(|name| (*name).to_owned()).collect()
     }
@@ -236,6 +260,7 @@ impl Known for Office {
 #[derive(Default)]
 struct Folder {
     flows: BTreeMap<String, FlowType>,
+    calendars: BTreeSet<String>,
     directory: Directory,
 }
 
@@ -245,6 +270,11 @@ impl Folder {
         for (path, Document { text, .. }) in documents {
             match kind_of(text).unwrap_or_else(|complaints| panic!("{path}: {}", lines(&complaints))) {
                 Kind::ApprovalProcess => {}
+                Kind::Calendar => {
+                    let calendar =
+                        read_calendar(text).unwrap_or_else(|complaints| panic!("{path}: {}", lines(&complaints)));
+                    folder.calendars.insert(calendar.name);
+                }
                 Kind::Flow => {
                     let flow = read_flow(text).unwrap_or_else(|complaints| panic!("{path}: {}", lines(&complaints)));
                     folder.flows.insert(flow.name, flow.flow_type);
@@ -277,5 +307,9 @@ impl Known for Folder {
 
     fn has_queue(&self, name: &str) -> bool {
         self.directory.queues.contains_key(name)
+    }
+
+    fn has_calendar(&self, name: &str) -> bool {
+        self.calendars.contains(name)
     }
 }

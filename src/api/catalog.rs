@@ -113,12 +113,17 @@ impl Known for KnownIn {
         self.directory().queues.contains_key(name)
     }
 
+    fn has_calendar(&self, name: &str) -> bool {
+        self.0.calendars.active.contains_key(name)
+    }
+
     fn names(&self, of: Named) -> Vec<String> {
         match of {
             Named::Flow => self.0.flows.active.keys().cloned().collect(),
             Named::User => self.directory().users.keys().cloned().collect(),
             Named::Group => self.directory().groups.keys().cloned().collect(),
             Named::Queue => self.directory().queues.keys().cloned().collect(),
+            Named::Calendar => self.0.calendars.active.keys().cloned().collect(),
         }
     }
 }

@@ -121,6 +121,9 @@ fn step_run(state: &Submission, stage: &StageRun, run: &StepRun) -> v1::StepRun 
             reviewers: reused.reviewers.iter().map(ToString::to_string).collect(),
         }),
         overridden: run.overridden.as_ref().map(|overridden| decision(&overridden.decision, Some(overridden.at))),
+        due_at: run.deadlines.due_at.map(timestamp),
+        overdue: run.overdue,
+        expires_at: run.deadlines.expiry.map(|expiry| timestamp(expiry.at)),
     }
 }
 
@@ -151,6 +154,7 @@ pub(super) fn work_item(state: &Submission, stage: &StageRun, step: &StepRun, it
         claimed_until: item.claim.as_ref().and_then(|claim| claim.until).map(timestamp),
         open_question: item.open_question().map(question),
         questions: item.questions.iter().map(question).collect(),
+        due_at: step.deadlines.due_at.map(timestamp),
     }
 }
 
@@ -213,6 +217,7 @@ pub(super) fn work_item_entry(entry: WorkItemEntry) -> v1::WorkItem {
             ..v1::Question::default()
         }),
         questions: Vec::new(),
+        due_at: item.due_at.map(timestamp),
     }
 }
 

@@ -113,6 +113,7 @@ pub(crate) async fn apply_documents(
     for document in others {
         let result = match document.kind {
             Kind::Directory => apply_directory(document, session).await,
+            Kind::Calendar => apply_calendar(document, session).await,
             Kind::Flow | Kind::ApprovalProcess => apply_flow(document, session).await,
         };
         report(document, result, applied, session)?;
@@ -200,6 +201,7 @@ fn describe(document: &Document) -> String {
     match document.kind {
         Kind::Directory => "directory".to_owned(),
         Kind::Flow => format!("flow {}", document.name),
+        Kind::Calendar => format!("calendar {}", document.name),
         Kind::ApprovalProcess => format!("process {}", document.name),
     }
 }
@@ -226,6 +228,23 @@ async fn apply_flow(document: &Document, session: &Session<'_, '_>) -> Result<(S
     let unchanged =
         before.is_some_and(|before| before.version == flow.version && before.status() == v1::VersionStatus::Active);
     Ok(version_line("Flow", "flow", &flow.name, flow.version, unchanged))
+}
+
+async fn apply_calendar(document: &Document, session: &Session<'_, '_>) -> Result<(String, Value), Failure> {
+    let client = &session.client;
+    let get = v1::CalendarServiceGetRequest { name: document.name.clone(), version: 0 };
+    let before =
+        found(client.call(async || client.calendars().get(get.clone()).await).await)?.and_then(|got| got.calendar);
+    let publish = v1::CalendarServicePublishRequest {
+        definition: document.text.clone(),
+        activate: true,
+        request_id: request_id(),
+    };
+    let published = client.call(async || client.calendars().publish(publish.clone()).await).await?;
+    let calendar = answered(published.calendar)?;
+    let unchanged =
+        before.is_some_and(|before| before.version == calendar.version && before.status() == v1::VersionStatus::Active);
+    Ok(version_line("Calendar", "calendar", &calendar.name, calendar.version, unchanged))
 }
 
 async fn apply_process(document: &Document, session: &Session<'_, '_>) -> Result<(String, Value), Failure> {

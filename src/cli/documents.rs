@@ -20,6 +20,7 @@ const FOLDER_DEPTH_MAX: usize = 16;
 pub(crate) enum Kind {
     Directory,
     Flow,
+    Calendar,
     ApprovalProcess,
 }
 
@@ -162,14 +163,16 @@ fn read_text(file: &str, text: &str, in_folder: bool, found: &mut Found) {
         let kind = match head.kind.as_deref() {
             Some("ApprovalProcess") => Kind::ApprovalProcess,
             Some("Flow") => Kind::Flow,
+            Some("Calendar") => Kind::Calendar,
             Some("Directory") => Kind::Directory,
             Some(other) => {
-                let message = format!("kind {other} is unknown; it is one of ApprovalProcess, Flow, Directory");
+                let message =
+                    format!("kind {other} is unknown; it is one of ApprovalProcess, Flow, Calendar, Directory");
                 found.complaints.push(remark(line, 1, message));
                 continue;
             }
             None => {
-                let message = "kind is missing; it is one of ApprovalProcess, Flow, Directory".to_owned();
+                let message = "kind is missing; it is one of ApprovalProcess, Flow, Calendar, Directory".to_owned();
                 found.complaints.push(remark(line, 1, message));
                 continue;
             }
@@ -281,8 +284,14 @@ mod tests {
     fn what_cannot_be_told_is_complained_of_at_its_place() {
         let found = read("kind: Flow\nname: book\n---\nkind: Flaw\n---\nname: x\n---\nkind: [Flow\nname: y\n");
         let complaints: Vec<_> = found.complaints.iter().map(ToString::to_string).collect();
-        assert_eq!(complaints[0], "a.yaml:4:1: kind Flaw is unknown; it is one of ApprovalProcess, Flow, Directory");
-        assert_eq!(complaints[1], "a.yaml:6:1: kind is missing; it is one of ApprovalProcess, Flow, Directory");
+        assert_eq!(
+            complaints[0],
+            "a.yaml:4:1: kind Flaw is unknown; it is one of ApprovalProcess, Flow, Calendar, Directory"
+        );
+        assert_eq!(
+            complaints[1],
+            "a.yaml:6:1: kind is missing; it is one of ApprovalProcess, Flow, Calendar, Directory"
+        );
         assert!(complaints[2].starts_with("a.yaml:8:") || complaints[2].starts_with("a.yaml:9:"), "{complaints:?}");
         assert_eq!(complaints.len(), 3);
     }

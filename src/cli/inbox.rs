@@ -73,11 +73,12 @@ pub(crate) async fn inbox(args: &InboxArgs, session: &mut Session<'_, '_>) -> Re
     })
     .await?;
     session.print_all(&items, |items, out| {
-        let mut table = Table::new(&["ITEM", "PROCESS", "SUMMARY", "SUBMITTER", "ASSIGNED TO", "SINCE"]);
+        let mut table = Table::new(&["ITEM", "PROCESS", "SUMMARY", "SUBMITTER", "ASSIGNED TO", "SINCE", "DUE"]);
         for item in items {
             let since = time(item.assigned_at.as_ref());
             let asked = format!("{}{}", asked(item), state(item));
-            table.row([&item.id, &item.process, &summary(item), &item.submitter, &asked, &since]);
+            let due = time(item.due_at.as_ref());
+            table.row([&item.id, &item.process, &summary(item), &item.submitter, &asked, &since, &due]);
         }
         table.print(out)
     })?;

@@ -83,6 +83,8 @@ pub(crate) enum ActivateCommand {
     Process(VersionArgs),
     /// Make a version of a flow the one that steps run from now on
     Flow(VersionArgs),
+    /// Make a version of a calendar the active one
+    Calendar(VersionArgs),
 }
 
 /// A version of something.
@@ -219,6 +221,14 @@ pub(crate) async fn activate(command: ActivateCommand, session: &mut Session<'_,
             let answer = client.call(async || client.flows().activate(request.clone()).await).await?;
             session.print(&answered(answer.flow)?, |flow, out| {
                 writeln!(out, "flow {}: version {} active", flow.name, flow.version)
+            })
+        }
+        ActivateCommand::Calendar(args) => {
+            let version = args.version.unwrap_or(0);
+            let request = v1::CalendarServiceActivateRequest { name: args.name, version, request_id: request_id() };
+            let answer = client.call(async || client.calendars().activate(request.clone()).await).await?;
+            session.print(&answered(answer.calendar)?, |calendar, out| {
+                writeln!(out, "calendar {}: version {} active", calendar.name, calendar.version)
             })
         }
     }

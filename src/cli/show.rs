@@ -17,7 +17,7 @@ use crate::{
         table::{Table, print_fields, time},
         watch::in_round,
     },
-    proto::v1::{self, Event, Flow, Group, OpenJob, Process, Queue, Submission, User, WorkItem},
+    proto::v1::{self, Calendar, Event, Flow, Group, OpenJob, Process, Queue, Submission, User, WorkItem},
 };
 
 /// The commands of `quorate get`.
@@ -29,6 +29,8 @@ pub(crate) enum GetCommand {
     Process(DefinitionArgs),
     /// Show flows, with their definitions
     Flow(DefinitionArgs),
+    /// Show calendars, with their definitions
+    Calendar(DefinitionArgs),
     /// Show open jobs
     Job(IdArgs),
     /// Show work items
@@ -65,6 +67,8 @@ pub(crate) enum ListCommand {
     Processes(PageArgs),
     /// List flows, each in its active or else its newest version
     Flows(PageArgs),
+    /// List calendars, each in its active or else its newest version
+    Calendars(PageArgs),
     /// List open jobs; filter by task_queue, flow, status, submission
     Jobs(FilterArgs),
     /// List the users of the directory
@@ -168,6 +172,10 @@ pub(crate) async fn list(command: &ListCommand, session: &mut Session<'_, '_>) -
             let listed = list_of!(session, args, flows.list(FlowServiceListRequest {}) -> flows);
             print_list(&listed, print_flows, session)
         }
+        ListCommand::Calendars(args) => {
+            let listed = list_of!(session, args, calendars.list(CalendarServiceListRequest {}) -> calendars);
+            print_list(&listed, print_calendars, session)
+        }
         ListCommand::Users(args) => {
             let listed = list_of!(session, args, directory.list_users(DirectoryServiceListUsersRequest {}) -> users);
             print_list(&listed, print_users, session)
@@ -223,6 +231,13 @@ pub(crate) async fn get(command: &GetCommand, session: &mut Session<'_, '_>) -> 
                 answered(client.call(async || client.flows().get(request.clone()).await).await?.flow)
             };
             get_all(&args.names, fetch, print_flow, session).await
+        }
+        GetCommand::Calendar(args) => {
+            let fetch = async |name: String| {
+                let request = v1::CalendarServiceGetRequest { name, version: args.version.unwrap_or(0) };
+                answered(client.call(async || client.calendars().get(request.clone()).await).await?.calendar)
+            };
+            get_all(&args.names, fetch, print_calendar, session).await
         }
         GetCommand::Job(args) => {
             let fetch = async |job: String| {
@@ -339,7 +354,7 @@ fn print_submission(submission: &Submission, out: &mut dyn Write) -> io::Result<
             let flow = format!("flow {} version {}, attempt {}", step.flow, step.flow_version, step.attempt);
             let flow = match &step.reused {
                 Some(reused) => reused_by(reused, &submission.id),
-                None if step.flow.is_empty() => String::new(),
+                None if step.flow.is_empty() => due(step),
                 None => flow,
             };
             let note = step.failure.as_ref().map_or(flow, failed);
@@ -359,6 +374,16 @@ fn print_submission(submission: &Submission, out: &mut dyn Write) -> io::Result<
         print_items(&items, out)?;
     }
     Ok(())
+}
+
+/// When an approval step in progress is due, or was.
+fn due(step: &v1::StepRun) -> String {
+    match &step.due_at {
+        Some(at) if step.status() == v1::StepRunStatus::InProgress => {
+            format!("{} {}", if step.overdue { "overdue since" } else { "due" }, time(Some(at)))
+        }
+        _ => String::new(),
+    }
 }
 
 /// What the record's own system holds by now.
@@ -392,6 +417,7 @@ fn print_item(item: &WorkItem, out: &mut dyn Write) -> io::Result<()> {
         ("by delegation", decision.delegation),
         ("comment", decision.comment),
         ("assigned", time(item.assigned_at.as_ref())),
+        ("due", time(item.due_at.as_ref())),
         ("closed", time(item.closed_at.as_ref())),
     ];
     print_fields(&fields, out)
@@ -410,6 +436,21 @@ fn print_processes(processes: &[Process], out: &mut dyn Write) -> io::Result<()>
 fn print_process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
     print_processes(std::slice::from_ref(process), out)?;
     print_definition(&process.definition, out)
+}
+
+fn print_calendars(calendars: &[Calendar], out: &mut dyn Write) -> io::Result<()> {
+    let mut table = Table::new(&["NAME", "VERSION", "STATUS", "TIME ZONE", "TITLE", "PUBLISHED"]);
+    for calendar in calendars {
+        let status = enum_name(calendar.status().as_str_name(), "VERSION_STATUS_");
+        let (version, at) = (calendar.version.to_string(), time(calendar.published_at.as_ref()));
+        table.row([&calendar.name, &version, status, &calendar.time_zone, &calendar.title, &at]);
+    }
+    table.print(out)
+}
+
+fn print_calendar(calendar: &Calendar, out: &mut dyn Write) -> io::Result<()> {
+    print_calendars(std::slice::from_ref(calendar), out)?;
+    print_definition(&calendar.definition, out)
 }
 
 fn print_flows(flows: &[Flow], out: &mut dyn Write) -> io::Result<()> {

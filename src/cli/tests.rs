@@ -213,7 +213,7 @@ async fn a_reviewer_sees_the_inbox_and_decides() {
     let inbox = run_as("bob", &server, &["inbox"]).await;
     assert_eq!(
         inbox.out,
-        "ITEM     PROCESS           SUMMARY                SUBMITTER  ASSIGNED TO  SINCE\n\
+        "ITEM     PROCESS           SUMMARY                SUBMITTER  ASSIGNED TO  SINCE                 DUE\n\
          item-s1  purchase-request  purchase_request/PR-1  ann        user:bob     2026-11-22T10:00:01Z\n"
     );
     let stale = run_as("bob", &server, &["approve", "item-s1", "--record-digest", "d0"]).await;

@@ -9,14 +9,19 @@ use std::{
 };
 
 use quorate_engine::{
-    context::Flows,
-    definition::{Everything, Flow, Process, read_flow, read_process},
+    calendar::Calendar,
+    context::{Calendars, Flows},
+    definition::{Everything, Flow, Process, read_calendar, read_flow, read_process},
     directory::Directory,
     id::Tenant,
     state::VersionRef,
     status::VersionStatus,
 };
-use quorate_store::{Store, StoreError, catalog::FlowVersionRow, query::PAGE_SIZE_MAX};
+use quorate_store::{
+    Store, StoreError,
+    catalog::{CalendarVersionRow, FlowVersionRow},
+    query::PAGE_SIZE_MAX,
+};
 
 /// How many process versions are kept compiled: more than are under way at once in most installations.
 const PROCESSES_MAX: usize = 512;
@@ -32,6 +37,8 @@ pub struct Snapshot {
     pub flows: Flows,
     /// The active version of each process.
     pub active_processes: BTreeMap<String, u32>,
+    /// The calendars.
+    pub calendars: Calendars,
 }
 
 /// The catalog of all tenants: cheap to clone.
@@ -112,6 +119,7 @@ impl Catalog {
             directory: snapshot.directory.clone(),
             flows,
             active_processes: snapshot.active_processes.clone(),
+            calendars: snapshot.calendars.clone(),
         });
         self.lock().snapshots.insert(tenant.clone(), Arc::clone(&extended));
         Ok(extended)
@@ -126,6 +134,10 @@ impl Catalog {
             flows.active.insert(row.name.clone(), row.version);
             flows.versions.insert(reference, Arc::new(compile_flow(&row)?));
         }
+        let mut calendars = Calendars::default();
+        for row in self.store.active_calendars(tenant).await? {
+            calendars.active.insert(row.name.clone(), (row.version, Arc::new(compile_calendar(&row)?)));
+        }
         let mut active_processes = BTreeMap::new();
         let mut after: Option<String> = None;
         loop {
@@ -136,13 +148,20 @@ impl Catalog {
             active_processes.extend(active.map(|row| (row.name.clone(), row.version)));
         }
         tracing::debug!(catalog.version = version, users = directory.users.len(), "catalog read");
-        Ok(Snapshot { version, directory, flows, active_processes })
+        Ok(Snapshot { version, directory, flows, active_processes, calendars })
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
         // A panic while the lock was held leaves the maps whole: every change is one call.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn compile_calendar(row: &CalendarVersionRow) -> Result<Calendar, StoreError> {
+    read_calendar(&row.definition).map_err(|complaints| {
+        let reason = complaints.first().map(ToString::to_string).unwrap_or_default();
+        StoreError::Internal(format!("calendar `{}` version {}: {reason}", row.name, row.version))
+    })
 }
 
 fn compile_flow(row: &FlowVersionRow) -> Result<Flow, StoreError> {

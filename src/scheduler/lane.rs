@@ -235,6 +235,7 @@ impl Lane {
             now,
             process: &process,
             flows: &snapshot.flows,
+            calendars: &snapshot.calendars,
             directory: &snapshot.directory,
             ids: &mut RandomIds,
         };

@@ -58,6 +58,29 @@ pub struct FlowVersionRow {
     pub published_at: Timestamp,
 }
 
+/// A version of a calendar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalendarVersionRow {
+    /// The calendar's name.
+    pub name: String,
+    /// From 1.
+    pub version: u32,
+    /// How it stands.
+    pub status: VersionStatus,
+    /// For people.
+    pub title: String,
+    /// By its name in the IANA database.
+    pub time_zone: String,
+    /// The text as it was published.
+    pub definition: String,
+    /// SHA-256 of the text.
+    pub digest: Hash,
+    /// Who published it.
+    pub published_by: String,
+    /// When.
+    pub published_at: Timestamp,
+}
+
 /// One transaction on the catalog of a tenant: all or nothing, and only if nobody changed it since `expected_version`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CatalogChange {
@@ -69,6 +92,8 @@ pub struct CatalogChange {
     pub processes: Vec<ProcessVersionRow>,
     /// Inserted, or replaced (status) where name and version exist.
     pub flows: Vec<FlowVersionRow>,
+    /// Inserted, or replaced (status) where name and version exist.
+    pub calendars: Vec<CalendarVersionRow>,
     /// Inserted or replaced by name.
     pub users: Vec<User>,
     /// Inserted or replaced by name.
@@ -97,6 +122,7 @@ impl CatalogChange {
             expected_version,
             processes: Vec::new(),
             flows: Vec::new(),
+            calendars: Vec::new(),
             users: Vec::new(),
             groups: Vec::new(),
             queues: Vec::new(),
@@ -120,6 +146,13 @@ impl CatalogChange {
     /// The versions of flows, the active ones last, as those of processes.
     pub(crate) fn flows_in_order(&self) -> Vec<&FlowVersionRow> {
         let mut rows: Vec<_> = self.flows.iter().collect();
+        rows.sort_by_key(|row| row.status == VersionStatus::Active);
+        rows
+    }
+
+    /// The versions of calendars, the active ones last, as those of processes.
+    pub(crate) fn calendars_in_order(&self) -> Vec<&CalendarVersionRow> {
+        let mut rows: Vec<_> = self.calendars.iter().collect();
         rows.sort_by_key(|row| row.status == VersionStatus::Active);
         rows
     }

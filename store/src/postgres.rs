@@ -27,7 +27,7 @@ use session::{Param, Session, bounded};
 
 use crate::{
     StoreError,
-    catalog::{ApiTokenRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
+    catalog::{ApiTokenRow, CalendarVersionRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
     rows::read,
@@ -237,6 +237,39 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<Vec<FlowVersionRow>, StoreError> {
         bounded(catalog::list(&self.pool, sql!("flow_version/list"), tenant, after, limit, read::flow_version)).await
+    }
+
+    async fn active_calendars(&self, tenant: &Tenant) -> Result<Vec<CalendarVersionRow>, StoreError> {
+        bounded(catalog::rows(&self.pool, sql!("calendar_version/active"), &[&tenant.as_str()], read::calendar_version))
+            .await
+    }
+
+    async fn calendar_versions(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<CalendarVersionRow>, StoreError> {
+        bounded(catalog::page(
+            &self.pool,
+            sql!("calendar_version/page"),
+            (tenant, name),
+            before,
+            limit,
+            read::calendar_version,
+        ))
+        .await
+    }
+
+    async fn list_calendars(
+        &self,
+        tenant: &Tenant,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CalendarVersionRow>, StoreError> {
+        bounded(catalog::list(&self.pool, sql!("calendar_version/list"), tenant, after, limit, read::calendar_version))
+            .await
     }
 
     async fn change_catalog(&self, change: &CatalogChange) -> Result<u64, StoreError> {

@@ -28,7 +28,7 @@ use threads::Threads;
 
 use crate::{
     StoreError,
-    catalog::{ApiTokenRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
+    catalog::{ApiTokenRow, CalendarVersionRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read, write},
@@ -329,6 +329,48 @@ impl Store for SqliteStore {
             .call(move |connection| {
                 let params = (tenant.as_str(), after, page_rows(limit));
                 rows(connection, sql!("flow_version/list"), params, |columns| read::flow_version(columns))
+            })
+            .await
+    }
+
+    async fn active_calendars(&self, tenant: &Tenant) -> Result<Vec<CalendarVersionRow>, StoreError> {
+        let tenant = tenant.clone();
+        self.readers
+            .call(move |connection| {
+                rows(connection, sql!("calendar_version/active"), [tenant.as_str()], |columns| {
+                    read::calendar_version(columns)
+                })
+            })
+            .await
+    }
+
+    async fn calendar_versions(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<CalendarVersionRow>, StoreError> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.readers
+            .call(move |connection| {
+                let params = (tenant.as_str(), name, before, page_rows(limit));
+                rows(connection, sql!("calendar_version/page"), params, |columns| read::calendar_version(columns))
+            })
+            .await
+    }
+
+    async fn list_calendars(
+        &self,
+        tenant: &Tenant,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CalendarVersionRow>, StoreError> {
+        let (tenant, after) = (tenant.clone(), after.map(str::to_owned));
+        self.readers
+            .call(move |connection| {
+                let params = (tenant.as_str(), after, page_rows(limit));
+                rows(connection, sql!("calendar_version/list"), params, |columns| read::calendar_version(columns))
             })
             .await
     }

@@ -10,7 +10,7 @@ use quorate_engine::{
 };
 
 use crate::{
-    catalog::{ApiTokenRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
+    catalog::{ApiTokenRow, CalendarVersionRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
 };
@@ -314,6 +314,26 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<FlowVersionRow>, StoreError>;
+
+    /// The active version of every calendar.
+    async fn active_calendars(&self, tenant: &Tenant) -> Result<Vec<CalendarVersionRow>, StoreError>;
+
+    /// The versions of a calendar, newest first, below `before`.
+    async fn calendar_versions(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<CalendarVersionRow>, StoreError>;
+
+    /// Calendars by name, each in its active or else newest version, after `after`.
+    async fn list_calendars(
+        &self,
+        tenant: &Tenant,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CalendarVersionRow>, StoreError>;
 
     /// Changes the catalog in one transaction and answers its new version. `Conflict` when it is not at the expected version,
     /// or the request was answered meanwhile.

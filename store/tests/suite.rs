@@ -93,6 +93,7 @@ claims! {
         a_catalog_changes_one_step_at_a_time,
         one_version_is_active_and_the_newest_stands_in_for_it,
         flows_are_listed_like_processes,
+        calendars_are_listed_like_processes,
         people_come_and_go,
         a_catalog_change_and_its_request_stand_together,
         api_tokens_are_found_by_hash_and_deleted_by_id,

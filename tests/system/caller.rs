@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use quorate::proto::{
     v1::{
         self, BatchDecideResult, Event, Submission, SubmissionStatus, Verdict, WorkItem,
-        directory_service_client::DirectoryServiceClient, flow_service_client::FlowServiceClient,
-        job_service_client::JobServiceClient, process_service_client::ProcessServiceClient,
-        submission_service_client::SubmissionServiceClient, work_item_service_client::WorkItemServiceClient,
+        calendar_service_client::CalendarServiceClient, directory_service_client::DirectoryServiceClient,
+        flow_service_client::FlowServiceClient, job_service_client::JobServiceClient,
+        process_service_client::ProcessServiceClient, submission_service_client::SubmissionServiceClient,
+        work_item_service_client::WorkItemServiceClient,
     },
     value,
 };
@@ -78,6 +79,7 @@ impl Caller {
         work_items: WorkItemServiceClient;
         processes: ProcessServiceClient;
         flows: FlowServiceClient;
+        calendars: CalendarServiceClient;
         directory: DirectoryServiceClient;
         jobs: JobServiceClient;
     }
@@ -176,6 +178,15 @@ impl Caller {
             };
             self.flows().publish(request).await.unwrap();
         }
+    }
+
+    pub(crate) async fn publish_calendar(&self, definition: &str) -> Result<v1::Calendar, Status> {
+        let request = v1::CalendarServicePublishRequest {
+            definition: definition.to_owned(),
+            activate: true,
+            ..Default::default()
+        };
+        Ok(self.calendars().publish(request).await?.into_inner().calendar.unwrap())
     }
 
     pub(crate) async fn publish_process(&self, definition: &str) {

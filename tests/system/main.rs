@@ -27,6 +27,7 @@ mod records;
 mod refusals;
 mod replicas;
 mod requests;
+mod timers;
 mod troubles;
 mod votes;
 

@@ -49,12 +49,13 @@ impl Draft<'_, '_> {
                 }
             }
         }
+        let deadlines = self.deadlines(step)?;
         self.emit(EventKind::StepStarted { step_run });
         let reasons = resolution.reasons_left_out();
         if !reasons.is_empty() {
             self.emit(EventKind::AssigneesLeftOut { step_run, reasons });
         }
-        self.set_deadlines(step_run, step);
+        self.emit_deadlines(step_run, deadlines);
         let vetoes = Vetoes::of(&step.veto_by, self.context.directory);
         for Found { assignee, reason, weight } in resolution.found {
             let work_item = WorkItemId(self.context.ids.uuid());
@@ -144,7 +145,7 @@ impl Draft<'_, '_> {
         // The time that it stood in error was nobody's: its moments are counted from now.
         let name = self.state.step_run(step_run).map(|(_, run)| run.name.clone()).unwrap_or_default();
         if let (true, Some(step)) = (asks, approval_step(self.context.process, &name)) {
-            self.set_deadlines(step_run, step);
+            self.reset_deadlines_of(step_run, step);
         }
     }
 }

@@ -5,12 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
+    calendar::{Calendar, TooFar},
     decision_rule::Votes,
     definition::{ApprovalStep, ExpiryOutcome, Lapse, Moment, Step, StepKind},
     event::EventKind,
     id::StepRunId,
     projection::{earlier, later},
-    state::{Deadlines, EscalatesAt, ExpiresAt, Failure, FailureReason, Verdict},
+    state::{Deadlines, EscalatesAt, ExpiresAt, Failure, FailureReason, Verdict, VersionRef},
     status::{StepRunStatus, WorkItemStatus},
     timer::{Timer, TimerKind},
 };
@@ -79,12 +80,32 @@ impl Draft<'_, '_> {
         }
     }
 
-    /// Works out a step's moments, counted from now.
-    pub(super) fn set_deadlines(&mut self, step_run: StepRunId, step: &ApprovalStep) {
-        let deadlines = deadlines(step, self.context.now);
+    /// Works out a step's moments anew, counted from now. Where that cannot be done any more, it has those that it had.
+    pub(super) fn reset_deadlines_of(&mut self, step_run: StepRunId, step: &ApprovalStep) {
+        if let Ok(deadlines) = self.deadlines(step) {
+            self.emit_deadlines(step_run, deadlines);
+        }
+    }
+
+    pub(super) fn emit_deadlines(&mut self, step_run: StepRunId, deadlines: Deadlines) {
         if deadlines != Deadlines::default() {
             self.emit(EventKind::DeadlinesSet { step_run, deadlines });
         }
+    }
+
+    /// The moments of a step that starts now, in the calendar that is active now.
+    pub(super) fn deadlines(&self, step: &ApprovalStep) -> Result<Deadlines, Failure> {
+        let unfit = |message: String| Failure { reason: FailureReason::CalendarUnfit, message };
+        let Some(name) = step.calendar.as_ref().filter(|_| counts_business_time(step)) else {
+            return deadlines(step, None, self.context.now).map_err(|error| unfit(error.to_string()));
+        };
+        let Some((version, calendar)) = self.context.calendars.active.get(name) else {
+            return Err(unfit(format!("calendar `{name}` has no active version")));
+        };
+        let deadlines = deadlines(step, Some(calendar), self.context.now);
+        let mut deadlines = deadlines.map_err(|error| unfit(format!("calendar `{name}`: {error}")))?;
+        deadlines.calendar = Some(VersionRef { name: name.clone(), version: *version });
+        Ok(deadlines)
     }
 
     /// Works out the moments of all steps in progress anew: while a submission was held, time was nobody's.
@@ -97,46 +118,74 @@ impl Draft<'_, '_> {
         let runs: Vec<_> = steps.iter().filter_map(|step| Some((step_of(step)?, step))).collect();
         for (step_run, step) in runs {
             if let StepKind::Approval(approval) = &step.kind {
-                self.set_deadlines(step_run, approval);
+                self.reset_deadlines_of(step_run, approval);
             }
         }
     }
 }
 
 /// The moments of a step that starts now.
-fn deadlines(step: &ApprovalStep, now: Timestamp) -> Deadlines {
-    let due_at = step.due.map(|due| after(now, due));
+fn deadlines(step: &ApprovalStep, calendar: Option<&Calendar>, now: Timestamp) -> Result<Deadlines, TooFar> {
+    let due_at = step.due.map(|due| after(calendar, now, due)).transpose()?;
     let moment = |moment: Moment| match moment {
-        Moment::After(lapse) => Some(after(now, lapse)),
-        Moment::BeforeDue(lapse) => due_at.map(|due_at| before(due_at, lapse)),
-        Moment::AfterDue(lapse) => due_at.map(|due_at| lapse.map_or(due_at, |lapse| after(due_at, lapse))),
+        Moment::After(lapse) => after(calendar, now, lapse).map(Some),
+        Moment::BeforeDue(lapse) => due_at.map(|due_at| before(calendar, due_at, lapse)).transpose(),
+        Moment::AfterDue(None) => Ok(due_at),
+        Moment::AfterDue(Some(lapse)) => due_at.map(|due_at| after(calendar, due_at, lapse)).transpose(),
     };
     let mut reminders = BTreeSet::new();
     for reminder in &step.remind {
-        let mut at = moment(reminder.at);
-        for _ in 0..reminder.times {
+        let mut at = moment(reminder.at)?;
+        for time in 1..=reminder.times {
             // Nobody is reminded in the moment in which they are asked.
             reminders.extend(at.filter(|at| *at > now));
-            at = at.zip(reminder.every).map(|(at, every)| after(at, every));
+            let every = reminder.every.filter(|_| time < reminder.times);
+            at = at.zip(every).map(|(at, every)| after(calendar, at, every)).transpose()?;
         }
     }
-    let escalations = (1..).zip(&step.escalate);
-    let mut escalations: Vec<EscalatesAt> = escalations
-        .filter_map(|(number, escalation)| Some(EscalatesAt { at: moment(escalation.at)?, number }))
-        .collect();
+    let mut escalations = Vec::new();
+    for (number, escalation) in (1..).zip(&step.escalate) {
+        escalations.extend(moment(escalation.at)?.map(|at| EscalatesAt { at, number }));
+    }
     escalations.sort_by_key(|escalation| (escalation.at, escalation.number));
-    let expiry = step.expire.and_then(|expiry| Some(ExpiresAt { at: moment(expiry.at)?, outcome: expiry.outcome }));
-    Deadlines { due_at, reminders: reminders.into_iter().collect(), escalations, expiry }
+    let expiry = match step.expire {
+        Some(expiry) => moment(expiry.at)?.map(|at| ExpiresAt { at, outcome: expiry.outcome }),
+        None => None,
+    };
+    Ok(Deadlines { due_at, reminders: reminders.into_iter().collect(), escalations, expiry, calendar: None })
 }
 
-fn after(at: Timestamp, lapse: Lapse) -> Timestamp {
-    match lapse {
-        Lapse::Time(milliseconds) => later(at, milliseconds),
+fn counts_business_time(step: &ApprovalStep) -> bool {
+    let of = |moment: Moment| match moment {
+        Moment::After(lapse) | Moment::BeforeDue(lapse) => Some(lapse),
+        Moment::AfterDue(lapse) => lapse,
+    };
+    let reminders = step.remind.iter().flat_map(|reminder| [of(reminder.at), reminder.every]);
+    let escalations = step.escalate.iter().map(|escalation| of(escalation.at));
+    let expiry = step.expire.map(|expiry| of(expiry.at));
+    let lapses = [step.due].into_iter().chain(reminders).chain(escalations).chain(expiry).flatten();
+    lapses.into_iter().any(|lapse| match lapse {
+        Lapse::Time(_) => false,
+        Lapse::Business(_) | Lapse::BusinessDays(_) => true,
+    })
+}
+
+/// So long after a moment. A step whose moments are in business time has a calendar.
+fn after(calendar: Option<&Calendar>, at: Timestamp, lapse: Lapse) -> Result<Timestamp, TooFar> {
+    match (lapse, calendar) {
+        (Lapse::Time(count), _) => Ok(later(at, count)),
+        (Lapse::Business(count), Some(calendar)) => calendar.add_time(at, count),
+        (Lapse::BusinessDays(count), Some(calendar)) => calendar.add_days(at, count),
+        (Lapse::Business(_) | Lapse::BusinessDays(_), None) => Err(TooFar),
     }
 }
 
-fn before(at: Timestamp, lapse: Lapse) -> Timestamp {
-    match lapse {
-        Lapse::Time(milliseconds) => earlier(at, milliseconds),
+/// So long before a moment.
+fn before(calendar: Option<&Calendar>, at: Timestamp, lapse: Lapse) -> Result<Timestamp, TooFar> {
+    match (lapse, calendar) {
+        (Lapse::Time(count), _) => Ok(earlier(at, count)),
+        (Lapse::Business(count), Some(calendar)) => calendar.subtract_time(at, count),
+        (Lapse::BusinessDays(count), Some(calendar)) => calendar.subtract_days(at, count),
+        (Lapse::Business(_) | Lapse::BusinessDays(_), None) => Err(TooFar),
     }
 }

@@ -13,11 +13,13 @@ use super::{
     suggest::nearest,
     yaml,
 };
+use crate::calendar::Calendar;
 use crate::expression::{Expression, Scope, Type};
 
 mod approval;
 mod assign;
 mod background;
+mod calendar;
 mod directory;
 mod expressions;
 mod flow;
@@ -31,8 +33,9 @@ mod step;
 pub use approval::DISTINCT_FROM_MAX;
 pub use assign::{ASSIGN_RULES_MAX, MANAGER_LEVELS_MAX};
 pub use background::{ATTEMPTS_MAX, BACKOFF_MAX, INPUT_FIELDS_MAX, NON_RETRYABLE_MAX, SYNC_TIMEOUT_MS_MAX};
+pub use calendar::{HOLIDAYS_MAX, INTERVALS_MAX};
 pub use expressions::{scope, summary_scope};
-pub use moments::{MOMENTS_MAX, REMINDERS_MAX};
+pub use moments::{BUSINESS_DAYS_MAX, MOMENTS_MAX, REMINDERS_MAX};
 pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};
 pub use record::RECORD_PATHS_MAX;
 pub use routing::{ROUTES_MAX, SEND_BACK_STAGES_MAX};
@@ -54,6 +57,8 @@ pub trait Known {
     fn has_group(&self, name: &str) -> bool;
     /// Whether there is a queue of this name.
     fn has_queue(&self, name: &str) -> bool;
+    /// Whether there is a calendar of this name.
+    fn has_calendar(&self, name: &str) -> bool;
 
     /// Whether there is a flow of this name and type.
     fn has_flow(&self, name: &str, flow_type: FlowType) -> bool {
@@ -77,6 +82,8 @@ pub enum Named {
     Group,
     /// A queue.
     Queue,
+    /// A calendar.
+    Calendar,
 }
 
 impl Named {
@@ -87,6 +94,7 @@ impl Named {
             Self::User => "user",
             Self::Group => "group",
             Self::Queue => "queue",
+            Self::Calendar => "calendar",
         }
     }
 }
@@ -112,6 +120,10 @@ impl Known for Everything {
         true
     }
 
+    fn has_calendar(&self, _name: &str) -> bool {
+        true
+    }
+
     fn has_flow(&self, _name: &str, _flow_type: FlowType) -> bool {
         true
     }
@@ -134,6 +146,15 @@ pub fn read_flow(text: &str) -> Result<Flow, Vec<Complaint>> {
     let mut checker = Checker::new(text, &Everything);
     let flow = checker.flow(&source);
     checker.complaints.settle(flow).map(|(flow, _)| flow)
+}
+
+/// Reads a calendar.
+pub fn read_calendar(text: &str) -> Result<Calendar, Vec<Complaint>> {
+    expect_kind(text, Kind::Calendar)?;
+    let source: source::Calendar = yaml::read(text)?;
+    let mut checker = Checker::new(text, &Everything);
+    let calendar = checker.calendar(&source);
+    checker.complaints.settle(calendar).map(|(calendar, _)| calendar)
 }
 
 /// Reads people. Names that the document does not hold are not looked for: they may be in the directory already, and
@@ -179,11 +200,20 @@ struct Checker<'a> {
     record: Type,
     /// What expressions may read.
     scope: Scope,
+    /// Whether the step at hand names a calendar.
+    has_calendar: bool,
 }
 
 impl<'a> Checker<'a> {
     fn new(text: &'a str, known: &'a dyn Known) -> Self {
-        Self { text, known, complaints: Complaints::default(), record: Type::Dyn, scope: Scope::new() }
+        Self {
+            text,
+            known,
+            complaints: Complaints::default(),
+            record: Type::Dyn,
+            scope: Scope::new(),
+            has_calendar: false,
+        }
     }
 
     fn error(&mut self, at: impl Into<Place>, path: &str, message: impl Into<String>) {
@@ -323,6 +353,7 @@ impl<'a> Checker<'a> {
             Named::Group => self.known.has_group(&name.value),
             Named::Queue => self.known.has_queue(&name.value),
             Named::Flow => self.known.flow(&name.value).is_some(),
+            Named::Calendar => self.known.has_calendar(&name.value),
         };
         if !exists {
             self.unknown(name, path, of);

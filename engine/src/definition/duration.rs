@@ -23,6 +23,15 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads a duration of business time, in which days mean something else.
+pub(super) fn parse_hours(text: &str) -> Result<u64, String> {
+    let duration = parse(text)?;
+    if text.contains('d') {
+        return Err("a day is no length in business time; write hours, or `business_days`".to_owned());
+    }
+    Ok(duration)
+}
+
 /// Whether this is a duration of nothing, which only some fields take.
 pub(super) fn is_none(text: &str) -> bool {
     sum(text) == Some(0)

@@ -7,6 +7,10 @@ use super::AssignRule;
 pub enum Lapse {
     /// So many milliseconds.
     Time(u64),
+    /// So many milliseconds in which the step's calendar is open.
+    Business(u64),
+    /// So many days on which the step's calendar is open.
+    BusinessDays(u32),
 }
 
 /// A moment of an approval step.

@@ -149,7 +149,7 @@ pub(super) struct Approval {
     #[serde(default)]
     pub(super) allow_reviewer_edit: bool,
     #[serde(default, deserialize_with = "given")]
-    pub(super) due: Option<Text>,
+    pub(super) due: Option<Spanned<WordOr<Business>>>,
     #[serde(default)]
     pub(super) allow_reassign: bool,
     #[serde(default, deserialize_with = "given")]
@@ -164,6 +164,18 @@ pub(super) struct Approval {
     pub(super) expire: Option<Spanned<Expire>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) approve_by_silence: Option<Spanned<bool>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) calendar: Option<Text>,
+}
+
+/// How long in business time: one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Business {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) business: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) business_days: Option<Spanned<u32>>,
 }
 
 /// `{ limit: duration }`.
@@ -185,13 +197,13 @@ pub(super) struct SendBack {
 #[serde(deny_unknown_fields)]
 pub(super) struct Remind {
     #[serde(default, deserialize_with = "given")]
-    pub(super) after: Option<Text>,
+    pub(super) after: Option<Spanned<WordOr<Business>>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) before_due: Option<Text>,
+    pub(super) before_due: Option<Spanned<WordOr<Business>>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) after_due: Option<Text>,
+    pub(super) after_due: Option<Spanned<WordOr<Business>>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) every: Option<Text>,
+    pub(super) every: Option<Spanned<WordOr<Business>>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) times: Option<Spanned<u32>>,
 }
@@ -201,11 +213,11 @@ pub(super) struct Remind {
 #[serde(deny_unknown_fields)]
 pub(super) struct Escalate {
     #[serde(default, deserialize_with = "given")]
-    pub(super) after: Option<Text>,
+    pub(super) after: Option<Spanned<WordOr<Business>>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) before_due: Option<Text>,
+    pub(super) before_due: Option<Spanned<WordOr<Business>>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) after_due: Option<Text>,
+    pub(super) after_due: Option<Spanned<WordOr<Business>>>,
     pub(super) to: Spanned<Vec<Spanned<Assign>>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) how: Option<Text>,
@@ -216,9 +228,9 @@ pub(super) struct Escalate {
 #[serde(deny_unknown_fields)]
 pub(super) struct Expire {
     #[serde(default, deserialize_with = "given")]
-    pub(super) after: Option<Text>,
+    pub(super) after: Option<Spanned<WordOr<Business>>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) after_due: Option<Text>,
+    pub(super) after_due: Option<Spanned<WordOr<Business>>>,
     pub(super) outcome: Text,
 }
 
@@ -362,6 +374,51 @@ pub(super) struct Flow {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Code {}
+
+/// `kind: Calendar`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Calendar {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    pub(super) name: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) title: Option<Text>,
+    pub(super) time_zone: Text,
+    pub(super) hours: Spanned<Week>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) holidays: Option<Spanned<Vec<Holiday>>>,
+}
+
+/// Opening hours, each such as `09:00-12:30`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Week {
+    #[serde(default)]
+    pub(super) monday: Vec<Text>,
+    #[serde(default)]
+    pub(super) tuesday: Vec<Text>,
+    #[serde(default)]
+    pub(super) wednesday: Vec<Text>,
+    #[serde(default)]
+    pub(super) thursday: Vec<Text>,
+    #[serde(default)]
+    pub(super) friday: Vec<Text>,
+    #[serde(default)]
+    pub(super) saturday: Vec<Text>,
+    #[serde(default)]
+    pub(super) sunday: Vec<Text>,
+}
+
+/// A day on which nobody is there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Holiday {
+    pub(super) date: Text,
+    pub(super) name: Text,
+}
 
 /// `kind: Directory`.
 #[derive(Deserialize)]

@@ -134,6 +134,11 @@ fn check_one(
             let timers: Vec<_> = state.timers().iter().map(|timer| timer_text(timer, state, world)).collect();
             equal("what is timed", &timers.join(", "), &list(rest))
         }
+        ["calendar", step, name, version] => {
+            let calendar = step_run(state, step)?.deadlines.calendar.as_ref();
+            let is = calendar.map(|calendar| format!("{} {}", calendar.name, calendar.version));
+            equal("the calendar", &is.unwrap_or_default(), &format!("{name} {version}"))
+        }
         ["reminded", step, rest @ ..] => {
             let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
             let told: Vec<_> = told.iter().flat_map(|event| reminded(&event.kind, state, step)).collect();

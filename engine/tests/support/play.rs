@@ -15,7 +15,7 @@ use quorate_engine::{
     },
     context::Flows,
     decide::{may_decide, record_digest},
-    definition::{Process, StepKind, read_directory, read_flow},
+    definition::{Process, StepKind, read_calendar, read_directory, read_flow},
     delegation::Delegation,
     directory::{Directory, User},
     expression::Expression,
@@ -66,6 +66,8 @@ pub(crate) struct Definitions {
     pub(crate) process: String,
     /// The texts of the flows that the process names.
     pub(crate) flows: Vec<String>,
+    /// The texts of the calendars.
+    pub(crate) calendars: Vec<String>,
 }
 
 /// Plays a scenario to its end, or to the first complaint.
@@ -79,7 +81,12 @@ pub(crate) fn play(
     let process = script.processes[&scenario.process].clone();
     let (flows, texts) = flows(&process, &script.flows).map_err(|message| at(scenario.line, message))?;
     let mut world = World::new(process, flows, directory(people));
-    player.begin(&Definitions { process: script.texts[&scenario.process].clone(), flows: texts }, &world);
+    for text in &script.calendars {
+        let read = read_calendar(text).map_err(|complaints| at(scenario.line, format!("{text}: {complaints:?}")))?;
+        world.calendars.active.insert(read.name.clone(), (1, Arc::new(read)));
+    }
+    let calendars = script.calendars.clone();
+    player.begin(&Definitions { process: script.texts[&scenario.process].clone(), flows: texts, calendars }, &world);
     for turn in &scenario.turns {
         let complain = |message: String| at(turn.line, message);
         let Some(command) = command(turn, &mut world).map_err(complain)? else { continue };
@@ -200,6 +207,12 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
 fn surroundings_change(words: &[&str], world: &mut World) -> Result<bool, String> {
     match words {
         ["wait", duration] => world.advance(span(duration)?),
+        ["it", "is", time] => {
+            world.now = time.parse().map_err(|error| format!("`{time}` is no time: {error}"))?;
+        }
+        ["calendar", name, "is", "closed"] => {
+            world.calendars.active.remove(*name).ok_or_else(|| format!("there is no calendar `{name}`"))?;
+        }
         [who, "becomes", how @ ("active" | "inactive")] => {
             let user = world.directory.users.get_mut(*who).ok_or_else(|| format!("there is no user `{who}`"))?;
             user.active = *how == "active";

@@ -11,6 +11,8 @@ pub(crate) struct Script {
     pub(crate) texts: BTreeMap<String, String>,
     /// What is said of flows; of those that are only named, nothing is.
     pub(crate) flows: BTreeMap<String, String>,
+    /// The texts of the calendars.
+    pub(crate) calendars: Vec<String>,
     pub(crate) scenarios: Vec<Scenario>,
 }
 
@@ -44,6 +46,7 @@ impl Script {
             processes: BTreeMap::new(),
             texts: BTreeMap::new(),
             flows: BTreeMap::new(),
+            calendars: Vec::new(),
             scenarios: Vec::new(),
         };
         let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with('#')).peekable();
@@ -95,11 +98,17 @@ impl Script {
                 self.texts.insert(name.to_owned(), text);
                 Ok(())
             }
+            Some(("calendar", name)) => {
+                let lines: Vec<_> = body.lines().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
+                let text = format!("apiVersion: quorate/v1\nkind: Calendar\nname: {name}\n{}", lines.join("\n"));
+                self.calendars.push(text);
+                Ok(())
+            }
             Some(("flow", name)) => {
                 self.flows.insert(name.to_owned(), body.to_owned());
                 Ok(())
             }
-            _ => Err(format!("`{header}` is neither `process NAME` nor `flow NAME`")),
+            _ => Err(format!("`{header}` is none of `process NAME`, `flow NAME` and `calendar NAME`")),
         }
     }
 

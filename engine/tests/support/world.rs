@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use jiff::{SignedDuration, Timestamp};
 use quorate_engine::{
     command::{Command, Report, ReportOutcome},
-    context::{Context, Flows, Ids},
+    context::{Calendars, Context, Flows, Ids},
     decide::{Decided, decide},
     definition::Process,
     directory::Directory,
@@ -24,6 +24,7 @@ use super::invariants::{self, Moment};
 pub(crate) struct World {
     pub(crate) process: Process,
     pub(crate) flows: Flows,
+    pub(crate) calendars: Calendars,
     pub(crate) directory: Directory,
     pub(crate) now: Timestamp,
     pub(crate) state: Option<Rc<Submission>>,
@@ -68,6 +69,7 @@ impl World {
         Self {
             process,
             flows,
+            calendars: Calendars::default(),
             directory,
             now: "2026-01-01T00:00:00Z".parse().expect("this is a time"),
             state: None,
@@ -138,8 +140,14 @@ impl World {
     }
 
     fn decide_with(&self, command: &Command, ids: &mut CountedIds) -> Result<Decided, Refusal> {
-        let mut context =
-            Context { now: self.now, process: &self.process, flows: &self.flows, directory: &self.directory, ids };
+        let mut context = Context {
+            now: self.now,
+            process: &self.process,
+            flows: &self.flows,
+            calendars: &self.calendars,
+            directory: &self.directory,
+            ids,
+        };
         decide(self.state.as_deref(), command, &mut context)
     }
 

@@ -100,6 +100,10 @@ pub(super) async fn change(pool: &Pool, change: &CatalogChange) -> Result<u64, S
         Bulk::of(processes, |values, row| write::process_version(values, of, row)),
     );
     work.bulk(sql!("flow_version/upsert"), Bulk::of(flows, |values, row| write::flow_version(values, of, row)));
+    work.bulk(
+        sql!("calendar_version/upsert"),
+        Bulk::of(change.calendars_in_order(), |values, row| write::calendar_version(values, of, row)),
+    );
     work.bulk(sql!("directory_user/upsert"), Bulk::of(&change.users, |values, row| write::user(values, of, row)));
     work.bulk(sql!("directory_group/upsert"), Bulk::of(&change.groups, |values, row| write::group(values, of, row)));
     work.bulk(sql!("directory_queue/upsert"), Bulk::of(&change.queues, |values, row| write::queue(values, of, row)));

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::Columns;
 use crate::{
     StoreError,
-    catalog::{ApiTokenRow, FlowVersionRow, ProcessVersionRow},
+    catalog::{ApiTokenRow, CalendarVersionRow, FlowVersionRow, ProcessVersionRow},
     log::StoredEvent,
     query::WorkItemEntry,
     store::{AttemptKey, DueJob, OpenJobRow, RequestKey, RequestRow},
@@ -241,6 +241,20 @@ pub(crate) fn flow_version(columns: &mut impl Columns) -> Result<FlowVersionRow>
         status: columns.word(VersionStatus::parse)?,
         flow_type: columns.text()?,
         task_queue: columns.text()?,
+        definition: columns.text()?,
+        digest: columns.hash()?,
+        published_by: columns.text()?,
+        published_at: columns.time()?,
+    })
+}
+
+pub(crate) fn calendar_version(columns: &mut impl Columns) -> Result<CalendarVersionRow> {
+    Ok(CalendarVersionRow {
+        name: columns.text()?,
+        version: columns.number()?,
+        status: columns.word(VersionStatus::parse)?,
+        title: columns.text()?,
+        time_zone: columns.text()?,
         definition: columns.text()?,
         digest: columns.hash()?,
         published_by: columns.text()?,

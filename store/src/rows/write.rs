@@ -15,7 +15,7 @@ use quorate_engine::{
 use super::{Values, deliver_at, due_at};
 use crate::{
     canonical::canonical_text,
-    catalog::{ApiTokenRow, FlowVersionRow, ProcessVersionRow},
+    catalog::{ApiTokenRow, CalendarVersionRow, FlowVersionRow, ProcessVersionRow},
     log::StoredEvent,
     store::{AttemptKey, Heartbeat, RequestRow},
 };
@@ -221,6 +221,19 @@ pub(crate) fn flow_version<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant,
     values.text(Some(row.status.as_str()));
     values.text(Some(&row.flow_type));
     values.text(Some(&row.task_queue));
+    values.text(Some(&row.definition));
+    values.bytes(Some(&row.digest));
+    values.text(Some(&row.published_by));
+    values.time(Some(row.published_at));
+}
+
+pub(crate) fn calendar_version<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a CalendarVersionRow) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.name));
+    values.number(Some(row.version.into()));
+    values.text(Some(row.status.as_str()));
+    values.text(Some(&row.title));
+    values.text(Some(&row.time_zone));
     values.text(Some(&row.definition));
     values.bytes(Some(&row.digest));
     values.text(Some(&row.published_by));

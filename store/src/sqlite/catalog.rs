@@ -53,6 +53,9 @@ fn write_change(to: &Connection, change: &CatalogChange) -> Result<(), StoreErro
     write_each(to, sql!("flow_version/upsert"), change.flows_in_order(), |values, row| {
         write::flow_version(values, of, row);
     })?;
+    write_each(to, sql!("calendar_version/upsert"), change.calendars_in_order(), |values, row| {
+        write::calendar_version(values, of, row);
+    })?;
     write_each(to, sql!("directory_user/upsert"), &change.users, |values, row| write::user(values, of, row))?;
     write_each(to, sql!("directory_group/upsert"), &change.groups, |values, row| write::group(values, of, row))?;
     write_each(to, sql!("directory_queue/upsert"), &change.queues, |values, row| write::queue(values, of, row))?;

@@ -9,7 +9,7 @@ use quorate_engine::{
 };
 use quorate_store::{
     StoreError,
-    catalog::{ApiTokenRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
+    catalog::{ApiTokenRow, CalendarVersionRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
     store::{RequestKey, RequestRow},
 };
 
@@ -195,4 +195,30 @@ pub(crate) async fn api_tokens_are_found_by_hash_and_deleted_by_id(on: Fixture) 
     assert!(on.store.delete_api_token("b").await.unwrap());
     assert!(!on.store.delete_api_token("b").await.unwrap());
     assert_eq!(on.store.api_token(&[2; 32]).await.unwrap(), None);
+}
+
+pub(crate) async fn calendars_are_listed_like_processes(on: Fixture) {
+    use VersionStatus::{Active, Draft, Inactive};
+    let calendar = |name: &str, version: u32, status: VersionStatus| CalendarVersionRow {
+        name: name.to_owned(),
+        version,
+        status,
+        title: "Office hours".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        definition: format!("name: {name}"),
+        digest: [7; 32],
+        published_by: "ann".to_owned(),
+        published_at: start(),
+    };
+    let calendars = vec![calendar("b", 1, Active), calendar("a", 1, Draft)];
+    on.store.change_catalog(&CatalogChange { calendars, ..change(0) }).await.unwrap();
+    let calendars = vec![calendar("b", 2, Active), calendar("b", 1, Inactive)];
+    on.store.change_catalog(&CatalogChange { calendars, ..change(1) }).await.unwrap();
+    assert_eq!(on.other.active_calendars(&tenant()).await.unwrap(), [calendar("b", 2, Active)]);
+    let listed = [calendar("a", 1, Draft), calendar("b", 2, Active)];
+    assert_eq!(on.store.list_calendars(&tenant(), None, 10).await.unwrap(), listed);
+    assert_eq!(on.store.list_calendars(&tenant(), Some("a"), 10).await.unwrap(), listed[1..]);
+    let versions = on.store.calendar_versions(&tenant(), "b", None, 10).await.unwrap();
+    assert_eq!(versions, [calendar("b", 2, Active), calendar("b", 1, Inactive)]);
+    assert_eq!(on.store.calendar_versions(&tenant(), "b", Some(2), 10).await.unwrap(), versions[1..]);
 }

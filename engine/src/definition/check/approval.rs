@@ -66,6 +66,7 @@ impl Checker<'_> {
                 .flat_map(|back| &back.to.value)
                 .map(|stage| stage.value.clone())
                 .collect(),
+            calendar: moments.calendar,
             due: moments.due,
             remind: moments.remind,
             escalate: moments.escalate,

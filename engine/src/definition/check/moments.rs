@@ -2,8 +2,11 @@
 
 use serde_saphyr::Spanned;
 
-use super::{Checker, Text, assign::Standing, duration};
-use crate::definition::{DecisionRule, Escalation, Expiry, ExpiryOutcome, Lapse, Moment, Reminder, source};
+use super::{Checker, Named, Place, assign::Standing, duration};
+use crate::definition::{
+    DecisionRule, Escalation, Expiry, ExpiryOutcome, Lapse, Moment, Reminder,
+    source::{self, WordOr},
+};
 
 /// How many rules of reminding, and of escalating, a step may have: more levels than an organisation has.
 pub const MOMENTS_MAX: usize = 20;
@@ -11,17 +14,29 @@ pub const MOMENTS_MAX: usize = 20;
 /// How often one rule may remind: every day of a quarter. Who does not mind a hundred reminders does not mind more.
 pub const REMINDERS_MAX: u32 = 100;
 
+/// How long after something, as it is written.
+type Length = Spanned<WordOr<source::Business>>;
+
+/// How many business days a moment may be away: a year's.
+pub const BUSINESS_DAYS_MAX: u32 = 366;
+
 /// The moments of a step as they are written: at most one of the three.
 struct When<'s> {
-    after: Option<&'s Text>,
-    before_due: Option<&'s Text>,
-    after_due: Option<&'s Text>,
+    after: Option<&'s Length>,
+    before_due: Option<&'s Length>,
+    after_due: Option<&'s Length>,
     /// Whether it is for `expire`, which does not come before a step is due.
     expires: bool,
 }
 
+/// Whether this is a duration of nothing.
+fn is_none(length: &Length) -> bool {
+    matches!(&length.value, WordOr::Word(text) if duration::is_none(text))
+}
+
 /// What all moments of a step come to.
 pub(super) struct Moments {
+    pub(super) calendar: Option<String>,
     pub(super) due: Option<Lapse>,
     pub(super) remind: Vec<Reminder>,
     pub(super) escalate: Vec<Escalation>,
@@ -30,12 +45,15 @@ pub(super) struct Moments {
 
 impl Checker<'_> {
     pub(super) fn moments(&mut self, source: &source::Approval, path: &str, decision: DecisionRule) -> Option<Moments> {
+        let calendar = self.step_calendar(source, path);
+        self.has_calendar = calendar.is_some();
         let due = source.due.as_ref().map(|due| self.lapse(due, &format!("{path}.due")));
         let is_due = source.due.is_some();
         let remind = self.remind(source, &format!("{path}.remind"), is_due);
         let escalate = self.escalate(source, &format!("{path}.escalate"), decision, is_due);
         let expire = self.expire(source, path, is_due);
         Some(Moments {
+            calendar,
             due: match due {
                 Some(due) => Some(due?),
                 None => None,
@@ -153,7 +171,7 @@ impl Checker<'_> {
             (None, None, Some(after)) => {
                 let path = format!("{path}.after_due");
                 self.check_due(after, &path, is_due);
-                if duration::is_none(&after.value) {
+                if is_none(after) {
                     Some(Moment::AfterDue(None))
                 } else {
                     self.lapse(after, &path).map(|lapse| Moment::AfterDue(Some(lapse)))
@@ -171,19 +189,49 @@ impl Checker<'_> {
         }
     }
 
-    fn check_due(&mut self, at: &Text, path: &str, is_due: bool) {
+    fn check_due(&mut self, at: &Length, path: &str, is_due: bool) {
         if !is_due {
             self.error(at, path, "the step has no `due`");
         }
     }
 
-    fn lapse(&mut self, text: &Text, path: &str) -> Option<Lapse> {
-        match duration::parse(&text.value) {
-            Ok(milliseconds) => Some(Lapse::Time(milliseconds)),
-            Err(message) => {
-                self.error(text, path, message);
+    fn lapse(&mut self, length: &Length, path: &str) -> Option<Lapse> {
+        let lapse = match &length.value {
+            WordOr::Word(text) => duration::parse(text).map(Lapse::Time).map_err(|message| (length.into(), message)),
+            WordOr::Object(business) => {
+                if !self.has_calendar {
+                    self.error(
+                        length,
+                        path,
+                        "business time is counted in a calendar; name it: `calendar`, beside `assign`",
+                    );
+                }
+                match (&business.business, &business.business_days) {
+                    (Some(text), None) => duration::parse_hours(&text.value)
+                        .map(Lapse::Business)
+                        .map_err(|message| (text.into(), message)),
+                    (None, Some(days)) => {
+                        let path = format!("{path}.business_days");
+                        return Some(Lapse::BusinessDays(self.number(Some(days), &path, (1, BUSINESS_DAYS_MAX), 1)));
+                    }
+                    _ => Err((length.into(), "say one of `business` and `business_days`".to_owned())),
+                }
+            }
+        };
+        match lapse {
+            Ok(lapse) => Some(lapse),
+            Err((at, message)) => {
+                let at: Place = at;
+                self.error(at, path, message);
                 None
             }
         }
+    }
+
+    /// The calendar of a step, if its business time has one.
+    fn step_calendar(&mut self, source: &source::Approval, path: &str) -> Option<String> {
+        let name = source.calendar.as_ref()?;
+        self.principal(name, &format!("{path}.calendar"), Named::Calendar);
+        Some(name.value.clone())
     }
 }

@@ -1,0 +1,191 @@
+//! Moments of approval steps: what follows from time alone, on a server that runs, and on one that did not.
+
+use quorate::proto::v1::{self, Event, SubmissionStatus, Verdict, VersionStatus, WorkItemStatus};
+use serde_json::json;
+use tonic::Code;
+
+use crate::{
+    audit::{kinds, verified_history},
+    backend::Backend,
+    caller::{decision, fields, publish, refused},
+    on_every_backend,
+    program::{printed, quorate},
+    system::System,
+};
+
+/// Reminds soon, asks the manager besides, and expires.
+const TIMED: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: timed
+record: { type: note }
+stages:
+  - name: review
+    steps:
+      - name: sign
+        approval:
+          assign: [{ user: bob }]
+          due: 500ms
+          remind: [{ after: 300ms }]
+          escalate: [{ after_due: 100ms, to: [{ user: heidi }] }]
+          expire: { after: 2s, outcome: reject }
+";
+
+/// Is due in two days.
+const DUE: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: due
+record: { type: note }
+stages:
+  - name: review
+    steps: [{ name: sign, approval: { assign: [{ user: bob }], due: 2d } }]
+";
+
+/// Counts in the time in which an office is open.
+const IN_BUSINESS_TIME: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: in-business-time
+record: { type: note }
+stages:
+  - name: review
+    steps: [{ name: sign, approval: { assign: [{ user: bob }], calendar: office, due: { business: 1h } } }]
+";
+
+/// Opens for an hour in the middle of the night, on every day.
+const OFFICE: &str = "\
+apiVersion: quorate/v1
+kind: Calendar
+name: office
+title: The small hours
+time_zone: Asia/Tokyo
+hours:
+  monday: ['03:00-04:00']
+  tuesday: ['03:00-04:00']
+  wednesday: ['03:00-04:00']
+  thursday: ['03:00-04:00']
+  friday: ['03:00-04:00']
+  saturday: ['03:00-04:00']
+  sunday: ['03:00-04:00']
+";
+
+fn count(events: &[Event], kind: &str) -> usize {
+    events.iter().filter(|event| event.kind == kind).count()
+}
+
+on_every_backend! {
+    async fn an_approval_that_nobody_decides_reminds_escalates_and_expires_each_once(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        system.caller("admin").publish_process(TIMED).await;
+        let ann = system.caller("ann");
+        let id = ann.submit("timed", json!({})).await.id;
+        let item = system.caller("bob").item_of(&id).await;
+        assert!(item.due_at.is_some());
+        let asked = ann.when(&id, "somebody else to be asked", |submission| {
+            submission.stages[0].steps[0].work_items.len() == 2
+        });
+        let asked = asked.await;
+        let step = &asked.stages[0].steps[0];
+        assert!(step.overdue && step.expires_at.is_some());
+        assert!(step.work_items[1].reason.starts_with("escalation 1: "), "{}", step.work_items[1].reason);
+        let ended = ann.when_it_is(&id, SubmissionStatus::Rejected).await;
+        let statuses: Vec<_> = ended.stages[0].steps[0].work_items.iter().map(|item| item.status()).collect();
+        assert_eq!(statuses, [WorkItemStatus::Withdrawn, WorkItemStatus::Withdrawn]);
+        let events = ann.events(&id).await;
+        for kind in ["DEADLINES_SET", "ASSIGNEES_REMINDED", "STEP_OVERDUE", "STEP_ESCALATED", "STEP_EXPIRED"] {
+            assert_eq!(count(&events, kind), 1, "{kind}");
+        }
+        let late = system.caller("bob").decide(decision(&item, Verdict::Approve, "", "")).await;
+        assert_eq!(refused(late), (Code::FailedPrecondition, "WORK_ITEM_CLOSED".into()));
+        verified_history(&system.store, &id).await;
+        system.end().await;
+    }
+
+    async fn a_moment_that_passes_while_no_server_runs_is_made_up_for(backend: Backend) {
+        let mut system = System::start_without_worker(backend).await;
+        system.caller("admin").publish_process(TIMED).await;
+        let id = system.caller("ann").submit("timed", json!({})).await.id;
+        system.restart_server(&[]).await;
+        let ann = system.caller("ann");
+        ann.when_it_is(&id, SubmissionStatus::Rejected).await;
+        let events = verified_history(&system.store, &id).await;
+        let expired = kinds(&events).iter().filter(|kind| *kind == "STEP_EXPIRED").count();
+        assert_eq!(expired, 1);
+        system.end().await;
+    }
+
+    async fn a_due_date_in_business_time_is_that_of_the_calendar_that_is_active(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        let unknown = admin.processes().publish(publish(IN_BUSINESS_TIME)).await.unwrap_err();
+        assert_eq!(unknown.code(), Code::InvalidArgument);
+        assert!(fields(&unknown)[0].ends_with("stages[0].steps[0].approval.calendar"), "{:?}", fields(&unknown));
+        let never = admin.publish_calendar(&OFFICE.replace("Asia/Tokyo", "Mars/Olympus")).await.unwrap_err();
+        assert_eq!(fields(&never), ["5:12 time_zone"]);
+        let refused_to = ann.publish_calendar(OFFICE).await;
+        assert_eq!(refused(refused_to), (Code::PermissionDenied, "ROLE_MISSING".into()));
+
+        let first = admin.publish_calendar(OFFICE).await.unwrap();
+        assert_eq!((first.version, first.status(), first.time_zone.as_str()), (1, VersionStatus::Active, "Asia/Tokyo"));
+        assert_eq!(admin.publish_calendar(OFFICE).await.unwrap(), first, "the same text is the same version");
+        admin.publish_process(IN_BUSINESS_TIME).await;
+        let id = ann.submit("in-business-time", json!({})).await.id;
+        let due = system.caller("bob").item_of(&id).await.due_at.unwrap().seconds;
+        assert_eq!(due.rem_euclid(86_400), 19 * 3_600, "at four in the morning in Tokyo");
+
+        let second = admin.publish_calendar(&OFFICE.replace("Asia/Tokyo", "UTC")).await.unwrap();
+        assert_eq!((second.version, second.status()), (2, VersionStatus::Active));
+        assert_eq!(ann.get(&id).await.stages[0].steps[0].due_at.unwrap().seconds, due, "what has started is fixed");
+        let next = ann.submit("in-business-time", json!({})).await.id;
+        let due = system.caller("bob").item_of(&next).await.due_at.unwrap().seconds;
+        assert_eq!(due.rem_euclid(86_400), 4 * 3_600);
+
+        let back = v1::CalendarServiceActivateRequest { name: "office".to_owned(), version: 1, ..Default::default() };
+        let back = admin.calendars().activate(back).await.unwrap().into_inner().calendar.unwrap();
+        assert_eq!((back.version, back.status()), (1, VersionStatus::Active));
+        let listed = ann.calendars().list(v1::CalendarServiceListRequest::default()).await.unwrap().into_inner();
+        assert_eq!(listed.calendars, [back]);
+        verified_history(&system.store, &id).await;
+        system.end().await;
+    }
+
+    async fn the_command_line_applies_and_shows_calendars(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("office.yaml");
+        std::fs::write(&file, format!("{IN_BUSINESS_TIME}---\n{OFFICE}")).unwrap();
+        let server = format!("http://{}", system.server.address);
+        let run = |args: &[&str]| {
+            let mut command = quorate();
+            command.args(["--server", &server, "--token", &system.token("admin")]).args(args);
+            printed(&mut command)
+        };
+        let file = file.to_str().unwrap();
+        let applied = run(&["apply", "-f", file]);
+        assert_eq!(applied, "calendar office: version 1 active\nprocess in-business-time: version 1 active\n");
+        assert!(run(&["apply", "-f", file]).starts_with("calendar office: unchanged (version 1)\n"));
+        let listed = run(&["list", "calendars"]);
+        assert!(listed.lines().nth(1).unwrap().contains("Asia/Tokyo  The small hours"), "{listed}");
+        assert!(run(&["get", "calendar", "office"]).contains("kind: Calendar"));
+        assert_eq!(run(&["activate", "calendar", "office"]), "calendar office: version 1 active\n");
+        system.end().await;
+    }
+
+    async fn the_command_line_shows_what_is_due(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        system.caller("admin").publish_process(DUE).await;
+        let id = system.caller("ann").submit("due", json!({})).await.id;
+        let server = format!("http://{}", system.server.address);
+        let run = |user: &str, args: &[&str]| {
+            let mut command = quorate();
+            command.args(["--server", &server, "--token", &system.token(user)]).args(args);
+            printed(&mut command)
+        };
+        let inbox = run("bob", &["inbox"]);
+        assert!(inbox.lines().next().unwrap().ends_with("DUE"), "{inbox}");
+        let shown = run("ann", &["get", "submission", &id]);
+        assert!(shown.contains("due 20"), "{shown}");
+        system.end().await;
+    }
+}
