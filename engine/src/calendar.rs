@@ -172,7 +172,7 @@ impl Calendar {
         match (offset, end) {
             // What is skipped is all at the moment at which clocks are put forward.
             (AmbiguousOffset::Gap { .. }, _) => {
-                let before = ambiguous.clone().earlier().ok();
+                let before = ambiguous.earlier().ok();
                 let skip = before.and_then(|before| self.time_zone.following(before).next());
                 skip.map(|skip| skip.timestamp()).or(before)
             }

@@ -12,8 +12,9 @@ use crate::{
     Json,
     definition::ExpiryOutcome,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
-    state::{Assignee, Deadlines, Decision, Ending, Failure, JobSpec, Kept, Record, Reused, Verdict, VersionRef},
+    state::{Assignee, Decision, Ending, Failure, JobSpec, Kept, Record, Reused, Verdict, VersionRef},
     status::{SubmissionStatus, WorkItemStatus},
+    timer::Deadlines,
 };
 
 /// An event and the moment it was decided.

@@ -6,10 +6,11 @@ use crate::{
     event::{Event, EventKind},
     id::{JobId, StageRunId, StepRunId, WorkItemId},
     state::{
-        Claim, Deadlines, Decision, Ending, IgnoredChange, Job, Overridden, Question, QuestionAnswer, Reassigned,
-        SentBack, StageRun, StepRun, Submission, Verdict, WorkItem,
+        Claim, Decision, Ending, IgnoredChange, Job, Overridden, Question, QuestionAnswer, Reassigned, SentBack,
+        StageRun, StepRun, Submission, Verdict, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    timer::Deadlines,
 };
 
 /// The state after a whole history; `None` when it does not begin with a submission.

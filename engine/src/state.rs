@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Json,
-    definition::ExpiryOutcome,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    timer::Deadlines,
 };
 
 /// A submission as its events have left it.
@@ -283,44 +283,6 @@ pub struct StepRun {
     pub reminded: u32,
     /// How many of its escalations are over.
     pub escalated: u32,
-}
-
-/// The moments that an approval step's definition gives it: worked out when it starts, and then fixed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deadlines {
-    /// When it is due.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due_at: Option<Timestamp>,
-    /// When those who have not decided are reminded, in their order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reminders: Vec<Timestamp>,
-    /// When others are asked, in their order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub escalations: Vec<EscalatesAt>,
-    /// When and how it ends where nobody has decided in time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expiry: Option<ExpiresAt>,
-    /// The version of the calendar that they were worked out with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calendar: Option<VersionRef>,
-}
-
-/// When others are asked, and by which rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EscalatesAt {
-    /// When.
-    pub at: Timestamp,
-    /// The number of the step's rule, from 1.
-    pub number: u32,
-}
-
-/// When and how a step ends where nobody has decided in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExpiresAt {
-    /// When.
-    pub at: Timestamp,
-    /// How.
-    pub outcome: ExpiryOutcome,
 }
 
 /// That an administrator settled a step.

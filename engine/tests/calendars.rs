@@ -65,10 +65,7 @@ fn table(text: &str) -> (BTreeMap<String, Calendar>, Vec<(usize, String)>) {
 /// `office: 2026-03-27T10:00+01:00[Europe/Berlin] + 4h = 2026-03-27T15:00+01:00[Europe/Berlin]`
 fn check(calendars: &BTreeMap<String, Calendar>, row: &str) -> Result<(), String> {
     let words: Vec<&str> = row.split_whitespace().collect();
-    let (name, at, sign, length, expected) = match words[..] {
-        [name, at, sign, length, "=", expected] => (name, at, sign, length, expected),
-        _ => return Err(format!("`{row}` is no row")),
-    };
+    let [name, at, sign, length, "=", expected] = words[..] else { return Err(format!("`{row}` is no row")) };
     let calendar = calendars.get(name.trim_end_matches(':')).ok_or("there is no such calendar")?;
     let at: Zoned = at.parse().map_err(|error| format!("`{at}`: {error}"))?;
     let moment = at.timestamp();

@@ -63,3 +63,9 @@ fn a_work_item_of_the_first_version_weighs_one_and_is_no_veto() {
     let EventKind::WorkItemAssigned { weight, veto, .. } = read(kind, &body) else { panic!("it is another event") };
     assert_eq!((weight, veto), (1, false));
 }
+
+#[test]
+fn deadlines_of_which_only_the_due_date_is_said_are_read_and_written_as_they_were() {
+    let body = json!({ "step_run": STEP_RUN, "deadlines": { "due_at": "2026-11-24T10:00:00Z" } });
+    assert_eq!(read("DEADLINES_SET", &body).to_parts(), ("DEADLINES_SET".to_owned(), body));
+}

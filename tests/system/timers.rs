@@ -1,6 +1,6 @@
 //! Moments of approval steps: what follows from time alone, on a server that runs, and on one that did not.
 
-use quorate::proto::v1::{self, Event, SubmissionStatus, Verdict, VersionStatus, WorkItemStatus};
+use quorate::proto::v1::{self, Event, SubmissionStatus, Verdict, VersionStatus, WorkItem, WorkItemStatus};
 use serde_json::json;
 use tonic::Code;
 
@@ -90,7 +90,7 @@ on_every_backend! {
         assert!(step.overdue && step.expires_at.is_some());
         assert!(step.work_items[1].reason.starts_with("escalation 1: "), "{}", step.work_items[1].reason);
         let ended = ann.when_it_is(&id, SubmissionStatus::Rejected).await;
-        let statuses: Vec<_> = ended.stages[0].steps[0].work_items.iter().map(|item| item.status()).collect();
+        let statuses: Vec<_> = ended.stages[0].steps[0].work_items.iter().map(WorkItem::status).collect();
         assert_eq!(statuses, [WorkItemStatus::Withdrawn, WorkItemStatus::Withdrawn]);
         let events = ann.events(&id).await;
         for kind in ["DEADLINES_SET", "ASSIGNEES_REMINDED", "STEP_OVERDUE", "STEP_ESCALATED", "STEP_EXPIRED"] {

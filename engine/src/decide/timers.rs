@@ -11,9 +11,9 @@ use crate::{
     event::EventKind,
     id::StepRunId,
     projection::{earlier, later},
-    state::{Deadlines, EscalatesAt, ExpiresAt, Failure, FailureReason, Verdict, VersionRef},
+    state::{Failure, FailureReason, Verdict, VersionRef},
     status::{StepRunStatus, WorkItemStatus},
-    timer::{Timer, TimerKind},
+    timer::{Deadlines, EscalatesAt, ExpiresAt, Timer, TimerKind},
 };
 
 use super::{authorize::approval_step, draft::Draft, open_items};

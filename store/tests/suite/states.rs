@@ -8,10 +8,11 @@ use quorate_engine::{
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     projection::{Projection, project},
     state::{
-        Assignee, Claim, Deadlines, Decision, Job, JobExecution, JobKind, JobSpec, Overridden, Question, Record,
-        RetryPolicy, StageRun, StepRun, Submission, Verdict, VersionRef, WorkItem,
+        Assignee, Claim, Decision, Job, JobExecution, JobKind, JobSpec, Overridden, Question, Record, RetryPolicy,
+        StageRun, StepRun, Submission, Verdict, VersionRef, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    timer::Deadlines,
 };
 use quorate_store::{
     Store, StoreError,

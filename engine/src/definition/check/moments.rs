@@ -21,6 +21,7 @@ type Length = Spanned<WordOr<source::Business>>;
 pub const BUSINESS_DAYS_MAX: u32 = 366;
 
 /// The moments of a step as they are written: at most one of the three.
+#[derive(Clone, Copy)]
 struct When<'s> {
     after: Option<&'s Length>,
     before_due: Option<&'s Length>,
@@ -60,7 +61,7 @@ impl Checker<'_> {
             },
             remind: remind?,
             escalate: escalate?,
-            expire: expire?,
+            expire,
         })
     }
 
@@ -130,7 +131,7 @@ impl Checker<'_> {
         checked.into_iter().collect()
     }
 
-    fn expire(&mut self, source: &source::Approval, path: &str, is_due: bool) -> Option<Option<Expiry>> {
+    fn expire(&mut self, source: &source::Approval, path: &str, is_due: bool) -> Option<Expiry> {
         let silence = source.approve_by_silence.as_ref();
         let silence_path = format!("{path}.approve_by_silence");
         let Some(rule) = &source.expire else {
@@ -138,7 +139,7 @@ impl Checker<'_> {
                 let message = "this goes with `expire: { …, outcome: approve }`; without it, silence approves nothing";
                 self.error(silence, &silence_path, message);
             }
-            return Some(None);
+            return None;
         };
         let path = format!("{path}.expire");
         let source::Expire { after, after_due, outcome } = &rule.value;
@@ -157,12 +158,12 @@ impl Checker<'_> {
             self.error(silence, &silence_path, "this step does not expire with `outcome: approve`; leave this out");
         }
         let outcome = self.word(outcome, &format!("{path}.outcome"), &words);
-        Some(Some(Expiry { at: at?, outcome: outcome? }))
+        Some(Expiry { at: at?, outcome: outcome? })
     }
 
     fn step_moment<T>(&mut self, rule: &Spanned<T>, when: When<'_>, path: &str, is_due: bool) -> Option<Moment> {
         match (when.after, when.before_due, when.after_due) {
-            (Some(after), None, None) => return self.lapse(after, &format!("{path}.after")).map(Moment::After),
+            (Some(after), None, None) => self.lapse(after, &format!("{path}.after")).map(Moment::After),
             (None, Some(before), None) => {
                 let path = format!("{path}.before_due");
                 self.check_due(before, &path, is_due);
