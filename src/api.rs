@@ -11,6 +11,7 @@ mod filter;
 mod flow;
 mod inbox;
 mod job;
+mod migrate;
 mod pages;
 mod process;
 mod submission;

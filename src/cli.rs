@@ -156,6 +156,8 @@ pub(crate) enum Command {
     Resume(operate::EndArgs),
     /// Leave the stage that a submission is in, or that an error has stopped, and start another: by an administrator
     GoTo(operate::GoToArgs),
+    /// Move a submission to another version of its process: by an administrator
+    MigrateSubmission(operate::MigrateArgs),
     /// Make a version of a process or flow the active one
     #[command(subcommand)]
     Activate(operate::ActivateCommand),
@@ -261,6 +263,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Suspend(args) => operate::suspend(args, session).await,
         Command::Resume(args) => operate::resume(args, session).await,
         Command::GoTo(args) => operate::go_to(args, session).await,
+        Command::MigrateSubmission(args) => operate::migrate(args, session).await,
         Command::Activate(command) => operate::activate(command, session).await,
         Command::Deactivate(command) => operate::deactivate(command, session).await,
         Command::Bench(args) => bench::bench(&args, session).await,

@@ -7,6 +7,7 @@ pub mod hub;
 mod jobs;
 mod lane;
 mod publisher;
+mod rehearsal;
 mod reports;
 mod timers;
 

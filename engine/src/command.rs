@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     Json,
+    definition::Process,
     id::{JobId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     state::{Assignee, Verdict, VersionRef},
 };
@@ -137,6 +138,8 @@ pub enum Command {
         /// Why.
         comment: String,
     },
+    /// Move it to another version of its process.
+    Migrate(Box<Migrate>),
     /// A worker reports on an attempt.
     Report(Report),
     /// A bound of a job may have passed.
@@ -177,6 +180,23 @@ pub struct Submit {
     pub choices: BTreeMap<String, Vec<String>>,
     /// The number that the record's own system gives to this state of it, where it counts its changes.
     pub source_version: Option<u64>,
+}
+
+/// Moves a submission to another version of its process.
+#[derive(Clone, Debug)]
+pub struct Migrate {
+    /// Who asks.
+    pub by: Actor,
+    /// The version.
+    pub to: VersionRef,
+    /// Its definition.
+    pub process: Arc<Process>,
+    /// What stages are called in it, by what they were called; the others keep their names.
+    pub stages: BTreeMap<String, String>,
+    /// What steps are called in it, by what they were called; the others keep their names.
+    pub steps: BTreeMap<String, String>,
+    /// Why.
+    pub comment: String,
 }
 
 /// Decides a work item.

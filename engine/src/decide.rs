@@ -9,6 +9,7 @@ mod draft;
 mod escalate;
 mod items;
 mod job;
+mod migrate;
 mod operate;
 mod progress;
 mod record;
@@ -108,6 +109,7 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
             items::answer_information(&mut draft, *work_item, by, answer)?;
         }
         Command::SendBack { work_item, by, to, comment } => items::send_back(&mut draft, *work_item, by, to, comment)?,
+        Command::Migrate(migrate) => migrate::migrate(&mut draft, migrate)?,
         Command::Report(report) => draft.report(report)?,
         Command::JobOverdue { job, attempt, heartbeat_at } => draft.job_overdue(*job, *attempt, *heartbeat_at)?,
     }

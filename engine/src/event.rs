@@ -468,6 +468,30 @@ pub enum EventKind {
         #[serde(default)]
         comment: String,
     },
+    /// An administrator moved the submission to another version of its process. Its history takes the names of that version.
+    SubmissionMigrated {
+        /// The version it was on.
+        from: VersionRef,
+        /// The version it is on from here.
+        to: VersionRef,
+        /// What stages are called from here, by what they were called; the others keep their names.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        stages: BTreeMap<String, String>,
+        /// What steps are called from here, by what they were called; the others keep their names.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        steps: BTreeMap<String, String>,
+        /// The steps that the current stage gains.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        added: Vec<NewStepRun>,
+        /// Whether a condition of the current stage reads `now` from here.
+        #[serde(default)]
+        awaits_time: bool,
+        /// Who.
+        by: UserName,
+        /// Why.
+        #[serde(default)]
+        comment: String,
+    },
     /// The submission stopped in error.
     SubmissionFailed {
         /// Why.

@@ -1,5 +1,7 @@
 //! Evolve: what an event makes of the state. Total: an event always applies, and no event is refused here.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -105,6 +107,7 @@ pub fn evolve(state: &mut Submission, event: &Event) {
             set_current_stage(state, StageRunStatus::InProgress);
         }
         EventKind::MovedToStage { .. } => go_on(state),
+        EventKind::SubmissionMigrated { .. } => migrate(state, &event.kind),
         EventKind::SubmissionFailed { failure } => {
             state.status = SubmissionStatus::Error;
             state.failure = Some(failure.clone());
@@ -277,6 +280,40 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
 fn resume_to(state: &mut Submission, ending: Ending) {
     state.ending = Some(ending);
     go_on(state);
+}
+
+/// The history takes the names of another version, and the current stage has its steps.
+fn migrate(state: &mut Submission, migrated: &EventKind) {
+    let EventKind::SubmissionMigrated { to, stages, steps, added, awaits_time, .. } = migrated else {
+        unreachable!("only a migration comes here")
+    };
+    let rename = |names: &BTreeMap<String, String>, name: &mut String| {
+        if let Some(new) = names.get(name.as_str()) {
+            name.clone_from(new);
+        }
+    };
+    state.process = to.clone();
+    for stage in &mut state.stage_runs {
+        // The path to an ending is called the same in every version.
+        if stage.ending.is_none() {
+            rename(stages, &mut stage.name);
+        }
+        stage.steps.iter_mut().for_each(|step| rename(steps, &mut step.name));
+    }
+    state.choices = renamed(steps, std::mem::take(&mut state.choices));
+    if let Some(kept) = &mut state.kept {
+        kept.steps = renamed(steps, std::mem::take(&mut kept.steps));
+    }
+    if let Some(stage) = state.current.and_then(|index| state.stage_runs.get_mut(index)) {
+        stage.awaits_time = *awaits_time;
+        let round = stage.round;
+        stage.steps.extend(added.iter().map(|new| new_step_run(new.step_run, &new.step, round)));
+    }
+}
+
+/// What is known by the names of steps, by their new names.
+fn renamed<T>(names: &BTreeMap<String, String>, known: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    known.into_iter().map(|(name, value)| (names.get(&name).cloned().unwrap_or(name), value)).collect()
 }
 
 /// The submission is under way again, in no stage yet, also when it was in error or suspended before.

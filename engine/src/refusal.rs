@@ -27,6 +27,14 @@ pub enum Refusal {
         /// The step's name.
         step: String,
     },
+    /// The submission cannot be moved to the version.
+    #[error("the submission cannot be moved to version {version}: {}", describe(.problems))]
+    MigrationUnfit {
+        /// The version.
+        version: u32,
+        /// What stands against it. At least one.
+        problems: Vec<Problem>,
+    },
     /// The process has no such stage.
     #[error("the process has no stage `{stage}`: it has {known}")]
     StageUnknown {
@@ -249,6 +257,20 @@ pub enum Refusal {
     },
 }
 
+/// One of several things that stand against a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which field of the request, or of what it is about: a dotted path.
+    pub path: String,
+    /// What is wrong there, and what would be right.
+    pub why: String,
+}
+
+fn describe(problems: &[Problem]) -> String {
+    let each: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.why)).collect();
+    each.join("; ")
+}
+
 impl Refusal {
     /// The stable reason, as callers see it.
     pub const fn reason(&self) -> &'static str {
@@ -257,6 +279,7 @@ impl Refusal {
             Self::WorkItemNotFound => "WORK_ITEM_NOT_FOUND",
             Self::JobNotFound => "JOB_NOT_FOUND",
             Self::StepNotInError { .. } => "STEP_NOT_IN_ERROR",
+            Self::MigrationUnfit { .. } => "MIGRATION_UNFIT",
             Self::StageUnknown { .. } => "STAGE_UNKNOWN",
             Self::SubmissionEnded { .. } => "SUBMISSION_ENDED",
             Self::SubmissionStatusUnfit { .. } => "SUBMISSION_STATUS_UNFIT",

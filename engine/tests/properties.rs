@@ -18,7 +18,9 @@ use proptest::{
     test_runner::{FileFailurePersistence, RngAlgorithm},
 };
 use quorate_engine::{
-    command::{Actor, Command, Decide, Override, OverrideTarget, ReportOutcome, Reported, Submit, UpdateRecord},
+    command::{
+        Actor, Command, Decide, Migrate, Override, OverrideTarget, ReportOutcome, Reported, Submit, UpdateRecord,
+    },
     decide::record_digest,
     decision_rule::Votes,
     definition::{DecisionRule, Process, Quorum, RejectRule, Step, StepKind, Whom},
@@ -234,6 +236,10 @@ enum Ask {
         who: usize,
         stage: usize,
     },
+    Migrate {
+        who: usize,
+        change: usize,
+    },
     OnItem {
         item: usize,
         closed_too: bool,
@@ -353,7 +359,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => (administrator.clone(), numbers.clone()).prop_map(|(who, step)| Ask::Skip { who, step }),
         1 => administrator.clone().prop_map(|who| Ask::Suspend { who }),
         2 => administrator.clone().prop_map(|who| Ask::Resume { who }),
-        1 => (administrator, numbers.clone()).prop_map(|(who, stage)| Ask::GoTo { who, stage }),
+        1 => (administrator.clone(), numbers.clone()).prop_map(|(who, stage)| Ask::GoTo { who, stage }),
+        1 => (administrator, numbers.clone()).prop_map(|(who, change)| Ask::Migrate { who, change }),
         2 => prop_oneof![Just(1_000), Just(11_000), Just(310_000), Just(1_000_000)]
             .prop_map(|milliseconds| Ask::Wait { milliseconds }),
         2 => (numbers, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
@@ -503,6 +510,17 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
             stage: choose(&world.process.stages, *stage)?.name.clone(),
             comment: String::new(),
         }),
+        Ask::Migrate { who, change } => {
+            let (process, stages) = processes::next_version(&world.process, *change);
+            Some(Command::Migrate(Box::new(Migrate {
+                by: actor(*who),
+                to: VersionRef { name: state.process.name.clone(), version: state.process.version + 1 },
+                process: process.into(),
+                stages,
+                steps: BTreeMap::new(),
+                comment: String::new(),
+            })))
+        }
         Ask::Overdue { job, attempt } => {
             let (job, attempt) = chosen_attempt(state, *job, *attempt)?;
             Some(world.overdue(job, attempt))

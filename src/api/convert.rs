@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use quorate_engine::{
+    Json,
+    event::Event,
     projection::{DecisionRow, SubmissionRow, WorkItemRow},
     state::{self, Assignee, Failure, StageRun, StepRun, Submission, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, VersionStatus, WorkItemStatus},
@@ -236,18 +238,28 @@ fn decision_entry(row: DecisionRow) -> v1::Decision {
 
 /// An event, without the tokens of jobs: those are for the worker alone.
 pub(super) fn event(event: &StoredEvent) -> v1::Event {
-    let mut body = event.body.clone();
-    if let Some(fields) = body.as_object_mut() {
-        fields.remove("token");
-        fields.remove("next_token");
-    }
     v1::Event {
         seq: event.seq,
         at: Some(timestamp(event.at)),
         kind: event.kind.clone(),
-        body: Some(value::from_json(&body)),
+        body: Some(value::from_json(&without_tokens(event.body.clone()))),
         hash: event.hash.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
     }
+}
+
+/// An event that would happen: it has no place in the chain, and so no hash.
+pub(super) fn unstored_event(seq: u64, event: &Event) -> v1::Event {
+    let (kind, body) = event.kind.to_parts();
+    let body = Some(value::from_json(&without_tokens(body)));
+    v1::Event { seq, at: Some(timestamp(event.at)), kind, body, hash: String::new() }
+}
+
+fn without_tokens(mut body: Json) -> Json {
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove("token");
+        fields.remove("next_token");
+    }
+    body
 }
 
 /// An open job, without its token.

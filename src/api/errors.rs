@@ -38,6 +38,7 @@ pub const REASONS: &[&str] = &[
     "INTERNAL",
     "INVALID_FIELD",
     "JOB_NOT_FOUND",
+    "MIGRATION_UNFIT",
     "NOT_ACTIVE",
     "NOT_ASSIGNEE",
     "NOT_CLAIMED",
@@ -186,6 +187,10 @@ fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::EndingAlready { ending } => {
             precondition(reason, &message, "submission", [text("ending", &ending.status())])
+        }
+        Refusal::MigrationUnfit { problems, .. } => {
+            let fields = problems.iter().map(|problem| (problem.path.clone(), problem.why.clone()));
+            with_fields(reason, &message, fields)
         }
         Refusal::StageUnknown { .. } => with_fields(reason, &message, [("stage".to_owned(), message.clone())]),
         Refusal::StepNotInError { step } | Refusal::StepNotInProgress { step } => {

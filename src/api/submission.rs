@@ -256,6 +256,13 @@ impl SubmissionService for Api {
         let submission = Some(self.command(&principal, &message.id, command, key).await?);
         Ok(Response::new(v1::SubmissionServiceGoToStageResponse { submission }))
     }
+
+    async fn migrate_submission(
+        &self,
+        request: Request<v1::SubmissionServiceMigrateSubmissionRequest>,
+    ) -> Result<Response<v1::SubmissionServiceMigrateSubmissionResponse>, Status> {
+        self.move_submission(request).await
+    }
 }
 
 impl Api {
@@ -283,7 +290,7 @@ impl Api {
     }
 
     /// Carries out a command and answers with the submission.
-    async fn command(
+    pub(super) async fn command(
         &self,
         principal: &Principal,
         id: &str,

@@ -437,6 +437,31 @@ impl submission_service_server::SubmissionService for Fake {
         let submission = Some(self.change(&request.id, go));
         Ok(Response::new(v1::SubmissionServiceGoToStageResponse { submission }))
     }
+
+    async fn migrate_submission(
+        &self,
+        request: Request<v1::SubmissionServiceMigrateSubmissionRequest>,
+    ) -> Result<Response<v1::SubmissionServiceMigrateSubmissionResponse>, Status> {
+        let request = request.into_inner();
+        let mut submission = self.find(&request.id)?;
+        let mut events = Vec::new();
+        submission.process_version = request.to_version;
+        if let Some(new) = request.stages.get("review") {
+            new.clone_into(&mut submission.stages[0].name);
+        }
+        if request.validate_only {
+            events.push(v1::Event {
+                seq: 2,
+                at: Some(at(5)),
+                kind: "SUBMISSION_MIGRATED".into(),
+                ..v1::Event::default()
+            });
+        } else {
+            self.change(&request.id, |stored| stored.clone_from(&submission));
+        }
+        let submission = Some(submission);
+        Ok(Response::new(v1::SubmissionServiceMigrateSubmissionResponse { submission, events }))
+    }
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ use crate::{
         data::read_object,
         failure::answered,
         output::{Format, Session, print_value, status_name},
+        show::print_events,
     },
     client::{Connection, request_id},
     proto::v1,
@@ -74,6 +75,36 @@ pub(crate) struct GoToArgs {
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) comment: String,
+}
+
+/// Arguments of `quorate migrate-submission`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// The submission's id
+    #[arg(value_name = "SUBMISSION")]
+    pub(crate) id: String,
+    /// The version of its process; without it, the active one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) to_version: Option<u32>,
+    /// What a stage is called in that version; may be given again. The others keep their names
+    #[arg(long = "map-stage", value_name = "OLD=NEW", value_parser = parse_renamed)]
+    pub(crate) stages: Vec<(String, String)>,
+    /// What a step is called in that version; may be given again. The others keep their names
+    #[arg(long = "map-step", value_name = "OLD=NEW", value_parser = parse_renamed)]
+    pub(crate) steps: Vec<(String, String)>,
+    /// Only say what would happen
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) comment: String,
+}
+
+fn parse_renamed(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err("write OLD=NEW".to_owned()),
+    }
 }
 
 /// The commands of `quorate activate`.
@@ -188,6 +219,27 @@ pub(crate) async fn go_to(args: GoToArgs, session: &mut Session<'_, '_>) -> Resu
     };
     let answer = client.call(async || client.submissions().go_to_stage(request.clone()).await).await?;
     print_submission(answer.submission, session)
+}
+
+/// Moves a submission to another version of its process.
+pub(crate) async fn migrate(args: MigrateArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let client = &session.client;
+    let request = v1::SubmissionServiceMigrateSubmissionRequest {
+        id: args.id,
+        to_version: args.to_version.unwrap_or(0),
+        stages: args.stages.into_iter().collect(),
+        steps: args.steps.into_iter().collect(),
+        comment: args.comment,
+        validate_only: args.dry_run,
+        request_id: request_id(),
+    };
+    let answer = client.call(async || client.submissions().migrate_submission(request.clone()).await).await?;
+    session.print(&answer, |answer, out| {
+        let Some(submission) = &answer.submission else { return Ok(()) };
+        let (verb, status) = (if args.dry_run { "would be" } else { "is" }, status_name(submission.status()));
+        writeln!(out, "submission {} {verb} on version {}: {status}", submission.id, submission.process_version)?;
+        if answer.events.is_empty() { Ok(()) } else { print_events(&answer.events, out) }
+    })
 }
 
 pub(crate) fn print_submission(

@@ -291,7 +291,7 @@ pub(crate) async fn events(args: &EventsArgs, session: &mut Session<'_, '_>) -> 
     session.print_all(&events, print_events)
 }
 
-fn print_events(events: &[Event], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn print_events(events: &[Event], out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new(&["SEQ", "AT", "KIND", "BODY"]);
     for event in events {
         // The body is JSON of the kind's own; on one line it can still be searched.

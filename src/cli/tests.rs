@@ -57,7 +57,7 @@ fn the_arguments_are_consistent() {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let wrong: [&[&str]; 18] = [
+    let wrong: [&[&str]; 19] = [
         &["reassign", "item", "--to", "team:x"],
         &["reassign", "item"],
         &["override", "approve", "item"],
@@ -72,6 +72,7 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
         &["submit", "p", "--record-id", "1", "--data", "{}", "--choose", "manager"],
         &["submit", "p", "--record-id", "1", "--data", "{}", "--choose", "manager=bob,"],
         &["list", "submissions", "--page-size", "501"],
+        &["migrate-submission", "s1", "--map-stage", "review"],
         &["bench", "--workload", "w1", "--rate", "5", "--concurrency", "5"],
         &["bench", "--workload", "w4"],
         &["token", "create", "--user", "erp", "--database-url", "sqlite:q.db"],
@@ -204,6 +205,21 @@ async fn an_administrator_suspends_resumes_and_sends_elsewhere() {
     assert_eq!(gone.json()["stages"][0]["name"], "book");
     assert_eq!(run_as("admin", &server, &["resume", "s1"]).await.out, "submission s1: IN_PROGRESS\n");
     assert_eq!(run_as("admin", &server, &["suspend", "s2"]).await.code, 4);
+}
+
+#[tokio::test]
+async fn a_move_to_another_version_can_be_tried_first() {
+    let (fake, server) = Fake::start().await;
+    submit(&server).await;
+    let arguments = ["migrate-submission", "s1", "--to-version", "2", "--map-stage", "review=examine"];
+    let tried = run_as("admin", &server, &[&arguments[..], &["--dry-run"]].concat()).await;
+    let lines: Vec<_> = tried.out.lines().collect();
+    assert_eq!(lines[0], "submission s1 would be on version 2: IN_PROGRESS");
+    assert!(lines[2].contains("SUBMISSION_MIGRATED"), "{lines:#?}");
+    assert_eq!(fake.only().process_version, 1);
+    let moved = run_as("admin", &server, &arguments).await;
+    assert_eq!(moved.out, "submission s1 is on version 2: IN_PROGRESS\n");
+    assert_eq!((fake.only().process_version, fake.only().stages[0].name.as_str()), (2, "examine"));
 }
 
 #[tokio::test]

@@ -421,7 +421,7 @@ fn not_found(command: &Command) -> Rejection {
 }
 
 /// The flow versions that live jobs of a submission are bound to.
-fn live_flows(state: &Submission) -> impl Iterator<Item = &VersionRef> {
+pub(super) fn live_flows(state: &Submission) -> impl Iterator<Item = &VersionRef> {
     let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
     steps.filter_map(|step| step.job.as_ref()).filter(|job| job.is_live()).map(|job| &job.spec.flow)
 }
@@ -444,7 +444,7 @@ fn reply(batch: &mut [Option<Waiting>], index: usize, answer: Result<Answer, Rej
     }
 }
 
-fn log_store_error(error: &StoreError) -> Rejection {
+pub(super) fn log_store_error(error: &StoreError) -> Rejection {
     match error {
         StoreError::Conflict | StoreError::Unavailable(_) => {
             tracing::warn!(%error, "a batch was not stored");

@@ -53,7 +53,87 @@ async fn open_jobs(caller: &Caller, submission: &str) -> Vec<v1::OpenJob> {
     caller.jobs().list(request).await.unwrap().into_inner().jobs
 }
 
+/// A step and an approval, and another version in which they are called otherwise.
+const MOVED: [&str; 2] = [
+    "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: moved
+record: { type: note }
+stages:
+  - name: work
+    steps: [{ name: approve, approval: { assign: [{ user: bob }] } }]
+  - name: book
+    steps: [{ name: entry, background: { flow: echo, execution: sync } }]
+",
+    "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: moved
+record: { type: note }
+stages:
+  - name: review
+    steps:
+      - { name: agree, approval: { assign: [{ user: bob }] } }
+      - { name: legal, approval: { assign: [{ user: carol }] } }
+  - name: book
+    steps: [{ name: entry, background: { flow: echo, execution: sync } }]
+",
+];
+
+fn move_to(
+    id: &str,
+    stages: &[(&str, &str)],
+    steps: &[(&str, &str)],
+    validate_only: bool,
+) -> v1::SubmissionServiceMigrateSubmissionRequest {
+    let names =
+        |names: &[(&str, &str)]| names.iter().map(|(old, new)| ((*old).to_owned(), (*new).to_owned())).collect();
+    v1::SubmissionServiceMigrateSubmissionRequest {
+        id: id.to_owned(),
+        to_version: 2,
+        stages: names(stages),
+        steps: names(steps),
+        validate_only,
+        ..Default::default()
+    }
+}
+
 on_every_backend! {
+    async fn a_submission_stays_on_its_version_until_it_is_moved(backend: Backend) {
+        let system = System::start(backend).await;
+        let (ann, admin) = (system.caller("ann"), system.caller("admin"));
+        admin.publish_process(MOVED[0]).await;
+        let id = ann.submit("moved", json!({})).await.id;
+        let item = system.caller("bob").item_of(&id).await;
+        admin.publish_process(MOVED[1]).await;
+        assert_eq!((ann.get(&id).await.process_version, ann.submit("moved", json!({})).await.process_version), (1, 2));
+
+        let unmapped = admin.submissions().migrate_submission(move_to(&id, &[], &[], false)).await.unwrap_err();
+        assert_eq!((unmapped.code(), reason(&unmapped).as_str()), (Code::InvalidArgument, "MIGRATION_UNFIT"));
+        assert_eq!(fields(&unmapped), ["stages.work"]);
+        let (stages, steps) = ([("work", "review")], [("approve", "agree")]);
+        let not_permitted = ann.submissions().migrate_submission(move_to(&id, &stages, &steps, true)).await;
+        assert_eq!(refused(not_permitted), (Code::PermissionDenied, "ROLE_MISSING".into()));
+
+        let before = ann.events(&id).await.len();
+        let tried = admin.submissions().migrate_submission(move_to(&id, &stages, &steps, true)).await.unwrap().into_inner();
+        let kinds: Vec<_> = tried.events.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds, ["SUBMISSION_MIGRATED", "STEP_STARTED", "WORK_ITEM_ASSIGNED"]);
+        assert_eq!(tried.submission.unwrap().process_version, 2);
+        assert_eq!((ann.get(&id).await.process_version, ann.events(&id).await.len()), (1, before), "it was stored");
+
+        let moved = admin.submissions().migrate_submission(move_to(&id, &stages, &steps, false)).await.unwrap();
+        assert_eq!(moved.into_inner().submission.unwrap().process_version, 2);
+        let items = ann.items_of(&id, &["bob", "carol"]).await;
+        assert_eq!((items[0].id.as_str(), items[0].step.as_str(), items[0].stage.as_str()), (item.id.as_str(), "agree", "review"));
+        system.caller("bob").approve(&items[0]).await;
+        system.caller("carol").approve(&items[1]).await;
+        assert_eq!(ann.when_it_is(&id, SubmissionStatus::Approved).await.stages[0].name, "review");
+        verified_history(&system.store, &id).await;
+        system.end().await;
+    }
+
     async fn what_fails_while_a_submission_is_suspended_is_tried_again_when_it_goes_on(backend: Backend) {
         let mut system = System::start_without_worker(backend).await;
         system.caller("admin").publish_process(HELD).await;

@@ -183,7 +183,7 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::map(fields.into_iter().map(|(name, value)| (Key::String(Arc::from(name)), value)).collect())
 }
 
-fn all_steps(process: &Process) -> impl Iterator<Item = &Step> {
+pub(super) fn all_steps(process: &Process) -> impl Iterator<Item = &Step> {
     let stages = process.stages.iter().flat_map(|stage| &stage.steps);
     stages.chain(&process.rejection_path).chain(&process.recall_path).chain(&process.cancel_path)
 }

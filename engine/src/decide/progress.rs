@@ -88,12 +88,13 @@ impl Draft<'_, '_> {
 
     /// Whether the current stage's exit condition holds.
     fn stage_is_done(&mut self) -> Result<bool, Failure> {
-        let Some((run, _)) = self.current() else { return Ok(false) };
+        let Some((run, steps)) = self.current() else { return Ok(false) };
         match self.stage_definition(run).map(|stage| &stage.exit) {
             Some(StageExit::When(condition)) => self.holds(condition),
-            Some(StageExit::AllCompleted) | None => {
-                Ok(run.steps.iter().all(|step| step.status == StepRunStatus::Completed))
-            }
+            // Those that the stage has now: in the version that it began with it may have had others, which did not start.
+            Some(StageExit::AllCompleted) | None => Ok(steps
+                .iter()
+                .all(|step| run.step(&step.name).is_some_and(|run| run.status == StepRunStatus::Completed))),
         }
     }
 
@@ -498,7 +499,7 @@ fn is_open(run: &StageRun) -> bool {
 }
 
 /// How an approval step run is settled: by an override, or else by its votes; `None`: it is not yet.
-fn settled(run: &StepRun, step: &ApprovalStep) -> Option<Verdict> {
+pub(super) fn settled(run: &StepRun, step: &ApprovalStep) -> Option<Verdict> {
     let overridden = run.overridden.as_ref().map(|overridden| overridden.decision.verdict);
     overridden.or_else(|| step.decision.outcome(Votes::of(run)))
 }

@@ -58,6 +58,7 @@ fn check_one(
             }
             failed(rest, state.failure.as_ref())
         }
+        ["version", version] => equal("the version", &state.process.version.to_string(), version),
         ["round", round] => equal("the round", &state.round.to_string(), round),
         ["stage", name, status, rest @ ..] => {
             let (stage, round) = named_round(name)?;
@@ -415,6 +416,7 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::InformationRequested { work_item, .. }
         | E::InformationAnswered { work_item, .. } => item(work_item),
         E::SentBack { to, .. } => Some(to.clone()),
+        E::SubmissionMigrated { to, .. } => Some(to.version.to_string()),
         E::WorkItemClosed { work_item, status } => item(work_item).map(|item| format!("{item} {status}")),
         E::JobScheduled { job: id, .. }
         | E::JobStarted { job: id, .. }

@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use quorate_engine::{
     Json,
     command::{
-        Actor, Command, Decide, Override, OverrideTarget, Report, ReportOutcome, Reported, Submit, UpdateRecord,
+        Actor, Command, Decide, Migrate, Override, OverrideTarget, Report, ReportOutcome, Reported, Submit,
+        UpdateRecord,
     },
     context::Flows,
     decide::{may_decide, record_digest},
@@ -89,7 +90,7 @@ pub(crate) fn play(
     player.begin(&Definitions { process: script.texts[&scenario.process].clone(), flows: texts, calendars }, &world);
     for turn in &scenario.turns {
         let complain = |message: String| at(turn.line, message);
-        let Some(command) = command(turn, &mut world).map_err(complain)? else { continue };
+        let Some(command) = command(turn, script, &mut world).map_err(complain)? else { continue };
         let answer = player.carry_out(&command, &mut world);
         if let Some((line, message)) = expectation::check(&turn.expectations, &answer, &world) {
             return Err(at(line, format!("{message}\n{}", expectation::describe(&world))));
@@ -136,7 +137,7 @@ fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<(Flows, V
 }
 
 /// The command of a turn; none for what happens around the submission.
-fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
+fn command(turn: &Turn, script: &Script, world: &mut World) -> Result<Option<Command>, String> {
     let words: Vec<&str> = turn.command.iter().map(Token::text).collect();
     if surroundings_change(&words, world)? {
         return if turn.expectations.is_empty() { Ok(None) } else { Err("nothing is decided here".into()) };
@@ -161,6 +162,8 @@ fn command(turn: &Turn, world: &mut World) -> Result<Option<Command>, String> {
         [who, "goes", "to", stage] => {
             Command::GoToStage { by: actor(who), stage: stage.to_owned(), comment: String::new() }
         }
+        [who, "migrates", "to", version] => migrate((script, world), who, version, "{}")?,
+        [who, "migrates", "to", version, "mapping", names] => migrate((script, world), who, version, names)?,
         [who, "retries", step] => Command::RetryStep { by: actor(who), step: step.to_owned() },
         [who, "skips", step, outputs] => {
             Command::SkipStep { by: actor(who), step: step.to_owned(), outputs: json(outputs)?, comment: String::new() }
@@ -304,6 +307,25 @@ fn update_record(who: &str, data: &str, reported: Option<Option<u64>>) -> Result
         data: Arc::new(json(data)?),
         comment: String::new(),
         reported: reported.map(|source_version| Reported { source_version }),
+    })))
+}
+
+/// To another process of the file, as if it were the next version of this one.
+fn migrate((script, world): (&Script, &World), who: &str, version: &str, names: &str) -> Result<Command, String> {
+    let state = world.state.as_ref().ok_or("there is no submission yet")?;
+    let process = script.processes.get(version).ok_or_else(|| format!("there is no process `{version}`"))?;
+    let names = json(names)?;
+    let map = |kind: &str| -> Result<BTreeMap<String, String>, String> {
+        let names = names.get(kind).cloned().unwrap_or_else(|| serde_json::json!({}));
+        serde_json::from_value(names).map_err(|error| format!("`{kind}`: {error}"))
+    };
+    Ok(Command::Migrate(Box::new(Migrate {
+        by: actor(who),
+        to: VersionRef { name: state.process.name.clone(), version: state.process.version + 1 },
+        process: Arc::new(process.clone()),
+        stages: map("stages")?,
+        steps: map("steps")?,
+        comment: String::new(),
     })))
 }
 

@@ -344,3 +344,36 @@ fn expression(source: &str) -> Expression {
     let parse = || Expression::parse(source).expect("the expressions of this file can be parsed");
     parsed.entry(source.to_owned()).or_insert_with(parse).clone()
 }
+
+/// Another version of a process, and what stages that have other names in it were called: it is the same, a stage has another
+/// name, each has a step more, or each a step less.
+pub(crate) fn next_version(process: &Process, change: usize) -> (Process, BTreeMap<String, String>) {
+    let mut next = process.clone();
+    let mut renamed = BTreeMap::new();
+    match change % 4 {
+        0 => {}
+        1 => {
+            let old = next.stages[0].name.clone();
+            let new = if old == "s0" { "t0" } else { "s0" }.to_owned();
+            for stage in &mut next.stages {
+                for name in std::iter::once(&mut stage.name).chain(&mut stage.on_error) {
+                    if *name == old {
+                        name.clone_from(&new);
+                    }
+                }
+            }
+            renamed.insert(old, new);
+        }
+        2 => {
+            for (index, stage) in next.stages.iter_mut().enumerate() {
+                let name = format!("s{index}z{}", stage.steps.len());
+                let like = stage.steps[0].clone();
+                stage.steps.push(Step { name, start: StepStart::StageStarts, ..like });
+            }
+        }
+        _ => next.stages.iter_mut().filter(|stage| stage.steps.len() > 1).for_each(|stage| {
+            stage.steps.pop();
+        }),
+    }
+    (next, renamed)
+}

@@ -115,6 +115,9 @@ impl World {
             self.heard_of.insert((report.job, report.attempt), self.now);
         }
         let answer = decided.map(|decided| self.apply(decided));
+        if let (Ok(_), Command::Migrate(migrate)) = (&answer, command) {
+            self.process = (*migrate.process).clone();
+        }
         let moment = Moment {
             process: &self.process,
             directory: &self.directory,

@@ -1,0 +1,43 @@
+//! Rehearsals: what would be decided, with nothing stored.
+
+use std::sync::Arc;
+
+use quorate_engine::{
+    command::Command,
+    context::Context,
+    decide::{Decided, decide},
+    id::Tenant,
+    state::Submission,
+};
+
+use crate::clock::RandomIds;
+
+use super::{
+    Rejection, Scheduler,
+    lane::{live_flows, log_store_error},
+};
+
+impl Scheduler {
+    /// What would follow from a command on a submission as it is stored now. Nothing is stored, and nobody is told.
+    pub async fn rehearse(&self, tenant: &Tenant, state: &Submission, command: &Command) -> Result<Decided, Rejection> {
+        let catalog = self.catalog();
+        let failed = |error| log_store_error(&error);
+        let mut snapshot = catalog.current(tenant).await.map_err(failed)?;
+        for flow in live_flows(state) {
+            snapshot = catalog.with_flow(tenant, Arc::clone(&snapshot), flow).await.map_err(failed)?;
+        }
+        let Some(process) = catalog.process(tenant, &state.process).await.map_err(failed)? else {
+            tracing::error!(process = state.process.name, version = state.process.version, "a process is not stored");
+            return Err(Rejection::Internal);
+        };
+        let mut context = Context {
+            now: self.clock().now(),
+            process: &process,
+            flows: &snapshot.flows,
+            calendars: &snapshot.calendars,
+            directory: &snapshot.directory,
+            ids: &mut RandomIds,
+        };
+        Ok(decide(Some(state), command, &mut context)?)
+    }
+}
