@@ -146,6 +146,8 @@ pub(crate) enum Command {
     Comment(operate::CommentArgs),
     /// Give the record of a submission in progress other data, where its process takes that
     UpdateRecord(record::UpdateRecordArgs),
+    /// Submit a record again, in place of a submission that has ended
+    Resubmit(record::ResubmitArgs),
     /// Start a new attempt of a step that met an error
     Retry(operate::RetryArgs),
     /// Complete a step that met an error, with outputs that you state
@@ -258,6 +260,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Cancel(args) => operate::cancel(args, session).await,
         Command::Comment(args) => operate::comment(args, session).await,
         Command::UpdateRecord(args) => record::update_record(args, session).await,
+        Command::Resubmit(args) => record::resubmit(args, session).await,
         Command::Retry(args) => operate::retry(args, session).await,
         Command::Skip(args) => operate::skip(args, session).await,
         Command::Suspend(args) => operate::suspend(args, session).await,

@@ -8,7 +8,7 @@ use crate::{
     Json,
     definition::Process,
     id::{JobId, SubmissionId, Tenant, Token, UserName, WorkItemId},
-    state::{Assignee, Verdict, VersionRef},
+    state::{Assignee, Submission, Verdict, VersionRef},
 };
 
 /// What is asked of one submission.
@@ -180,6 +180,10 @@ pub struct Submit {
     pub choices: BTreeMap<String, Vec<String>>,
     /// The number that the record's own system gives to this state of it, where it counts its changes.
     pub source_version: Option<u64>,
+    /// Whether the submitter is an administrator.
+    pub administrator: bool,
+    /// The submission that this one takes the place of: one that has ended, and so never changes again.
+    pub before: Option<Arc<Submission>>,
 }
 
 /// Moves a submission to another version of its process.

@@ -13,6 +13,7 @@ mod migrate;
 mod operate;
 mod progress;
 mod record;
+mod resubmit;
 mod start;
 mod timers;
 
@@ -145,6 +146,8 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
         data: Arc::clone(&submit.data),
         source_version: submit.source_version,
     };
+    let before = submit.before.as_deref();
+    let resubmission = before.map(|before| resubmit::resubmission(submit, before, process)).transpose()?;
     let summary = conditions::summary(process, submit, &record, context.now);
     let event = Event {
         at: context.now,
@@ -158,6 +161,7 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
             comment: submit.comment.clone(),
             choices: submit.choices.clone(),
             summary,
+            resubmission,
         },
     };
     let Some(state) = evolve::begin(&event) else { unreachable!("the event just made is that of a submission") };

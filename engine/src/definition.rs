@@ -120,7 +120,8 @@ pub enum OnChange {
 }
 
 /// A place in the data of a record: names of fields, one within the other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct RecordPath(pub Vec<String>);
 
 impl RecordPath {
@@ -262,6 +263,9 @@ pub struct ApprovalStep {
     pub escalate: Vec<Escalation>,
     /// When and how it ends where nobody has decided in time.
     pub expire: Option<Expiry>,
+    /// The fields of the record that have to be what they were for an approval of the submission that this one was resubmitted
+    /// from to count again; `None`: it never does.
+    pub reuse_when_unchanged: Option<Vec<RecordPath>>,
 }
 
 /// A rule that names whom to ask.

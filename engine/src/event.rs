@@ -12,7 +12,7 @@ use crate::{
     Json,
     definition::ExpiryOutcome,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
-    state::{Assignee, Decision, Ending, Failure, JobSpec, Kept, Record, Reused, Verdict, VersionRef},
+    state::{Assignee, Decision, Ending, Failure, JobSpec, Kept, Record, Resubmission, Reused, Verdict, VersionRef},
     status::{SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
 };
@@ -54,6 +54,9 @@ pub enum EventKind {
         /// One line for inbox and mail.
         #[serde(default)]
         summary: String,
+        /// The submission that this one takes the place of, and what was approved there that may count again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resubmission: Option<Resubmission>,
     },
     /// Somebody said something.
     Commented {

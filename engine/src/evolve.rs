@@ -37,6 +37,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
         comment,
         choices,
         summary,
+        resubmission,
     } = &event.kind
     else {
         return None;
@@ -63,6 +64,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
         ended_at: None,
         kept: None,
         ignored_change: None,
+        resubmission: resubmission.clone(),
     })
 }
 
@@ -74,6 +76,9 @@ pub fn evolve(state: &mut Submission, event: &Event) {
     match &event.kind {
         EventKind::Submitted { .. } | EventKind::Commented { .. } | EventKind::AssigneesLeftOut { .. } => {}
         EventKind::RecordUpdated { record, summary, kept, .. } => {
+            if let Some(resubmission) = &mut state.resubmission {
+                resubmission.record_changes(&state.record.data, &record.data);
+            }
             state.record.clone_from(record);
             state.summary.clone_from(summary);
             state.ignored_change = None;

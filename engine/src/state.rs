@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Json,
+    definition::RecordPath,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
@@ -57,6 +58,8 @@ pub struct Submission {
     pub kept: Option<Kept>,
     /// The last change of the record in its own system that was not taken, until one is.
     pub ignored_change: Option<IgnoredChange>,
+    /// The submission that this one takes the place of.
+    pub resubmission: Option<Resubmission>,
 }
 
 /// Decisions that a change of the record does not touch: their steps complete by them when they are reached again.
@@ -77,6 +80,27 @@ pub struct Reused {
     pub step_run: StepRunId,
     /// Who they are.
     pub reviewers: Vec<UserName>,
+}
+
+/// That a submission takes the place of one that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resubmission {
+    /// The one before.
+    pub of: SubmissionId,
+    /// What was approved there and may count again, by the step's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub approvals: BTreeMap<String, Approved>,
+}
+
+/// An approval in the submission before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// Where, and by whom.
+    pub reused: Reused,
+    /// What the step returned.
+    pub outputs: Arc<Json>,
+    /// It counts as long as these fields of the record stay what they are.
+    pub when_unchanged: Vec<RecordPath>,
 }
 
 /// A change of the record in its own system that was not taken.

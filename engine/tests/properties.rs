@@ -313,6 +313,8 @@ fn submit() -> impl Strategy<Value = Submit> {
         on_behalf_of: on_behalf_of.map(UserName::from),
         comment: String::new(),
         choices: choices(chosen),
+        administrator: false,
+        before: None,
     })
 }
 
@@ -660,9 +662,11 @@ fn step_name(state: &Submission, step: usize) -> Option<String> {
 }
 
 fn submit_again(state: &Submission) -> Submit {
+    // What has ended is at times submitted again, and at times only the call comes again.
+    let ended = state.status.is_terminal() && !state.version.is_multiple_of(3);
     Submit {
         tenant: state.tenant.clone(),
-        id: state.id,
+        id: if ended { World::next_identity(state.id) } else { state.id },
         process: state.process.clone(),
         record_type: String::new(),
         record_id: state.record.id.clone(),
@@ -672,6 +676,8 @@ fn submit_again(state: &Submission) -> Submit {
         on_behalf_of: state.on_behalf_of.clone(),
         comment: state.comment.clone(),
         choices: state.choices.clone(),
+        administrator: false,
+        before: ended.then(|| std::sync::Arc::new(state.clone())),
     }
 }
 

@@ -48,6 +48,11 @@ pub(super) fn submission(state: &Submission) -> v1::Submission {
             message: ignored.message.clone(),
             at: Some(timestamp(ignored.at)),
         }),
+        resubmission_of: state
+            .resubmission
+            .as_ref()
+            .map(|resubmission| resubmission.of.to_string())
+            .unwrap_or_default(),
     }
 }
 
@@ -78,6 +83,7 @@ pub(super) fn submission_entry(row: SubmissionRow) -> v1::Submission {
         ending: row.ending.map_or(0, |ending| submission_status(ending).into()),
         submitted_at: Some(timestamp(row.submitted_at)),
         ended_at: row.ended_at.map(timestamp),
+        resubmission_of: String::new(),
         version: row.version,
         ignored_change: None,
     }

@@ -220,6 +220,20 @@ impl SubmissionService for Api {
         Ok(Response::new(v1::SubmissionServiceUpdateRecordResponse { submission }))
     }
 
+    async fn resubmit(
+        &self,
+        request: Request<v1::SubmissionServiceResubmitRequest>,
+    ) -> Result<Response<v1::SubmissionServiceResubmitResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
+        let key = request_key(&principal, &message.request_id, "Resubmit", &message)?;
+        let before = self.submission(&principal.tenant, parse_id("id", &message.id)?).await?;
+        let ask = resubmit_ask(&principal, &message, &before)?;
+        let id = SubmissionId(Uuid::now_v7());
+        let answer = self.ask(&principal.tenant, id, Ask::Submit(Box::new(ask)), key).await;
+        let submission = Some(convert::submission(&*self.settle(&principal.tenant, answer).await?));
+        Ok(Response::new(v1::SubmissionServiceResubmitResponse { submission }))
+    }
+
     async fn suspend(
         &self,
         request: Request<v1::SubmissionServiceSuspendRequest>,
@@ -416,6 +430,35 @@ fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest
         comment: message.comment,
         choices: choices(message.choices)?,
         source_version: None,
+        administrator: principal.actor().administrator,
+        before: None,
+    })
+}
+
+/// What is submitted in place of a submission: what is not said is as it was there.
+fn resubmit_ask(
+    principal: &Principal,
+    message: &v1::SubmissionServiceResubmitRequest,
+    before: &Answer,
+) -> Result<SubmitAsk, Status> {
+    let record = &before.record;
+    let chosen = choices(message.choices.clone())?;
+    Ok(SubmitAsk {
+        process: before.process.name.clone(),
+        record_type: record.record_type.clone(),
+        record_id: record.id.clone(),
+        data: match &message.data {
+            Some(data) => Arc::new(record_data("data", data)?),
+            None => Arc::clone(&record.data),
+        },
+        submitter: principal.name.clone(),
+        // Whoever it was made for may make it for themselves now.
+        on_behalf_of: before.on_behalf_of.clone().filter(|person| *person != principal.name),
+        comment: comment(&message.comment)?,
+        choices: if chosen.is_empty() { before.choices.clone() } else { chosen },
+        source_version: None,
+        administrator: principal.actor().administrator,
+        before: Some(Arc::clone(before)),
     })
 }
 

@@ -372,6 +372,20 @@ impl submission_service_server::SubmissionService for Fake {
         Ok(Response::new(v1::SubmissionServiceUpdateRecordResponse { submission: Some(submission) }))
     }
 
+    async fn resubmit(
+        &self,
+        request: Request<v1::SubmissionServiceResubmitRequest>,
+    ) -> Result<Response<v1::SubmissionServiceResubmitResponse>, Status> {
+        let request = request.into_inner();
+        let submission = self.change(&request.id, |submission| {
+            let mut before = self::submission(&submission.id);
+            before.resubmission_of = submission.id.clone();
+            before.comment = request.comment;
+            *submission = before;
+        });
+        Ok(Response::new(v1::SubmissionServiceResubmitResponse { submission: Some(submission) }))
+    }
+
     async fn list_events(
         &self,
         _: Request<v1::SubmissionServiceListEventsRequest>,

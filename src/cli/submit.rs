@@ -86,7 +86,7 @@ pub(crate) async fn submit(args: &SubmitArgs, session: &mut Session<'_, '_>) -> 
 }
 
 /// Reads whom to ask in a step: `manager=bob,carol`.
-fn parse_choice(text: &str) -> Result<(String, Vec<String>), String> {
+pub(super) fn parse_choice(text: &str) -> Result<(String, Vec<String>), String> {
     let (step, users) = text.split_once('=').ok_or("write the step, `=`, and users with commas between them")?;
     let users: Vec<String> = users.split(',').map(|user| user.trim().to_owned()).collect();
     if step.is_empty() || users.iter().any(String::is_empty) {
@@ -95,7 +95,7 @@ fn parse_choice(text: &str) -> Result<(String, Vec<String>), String> {
     Ok((step.to_owned(), users))
 }
 
-fn choices(given: &[(String, Vec<String>)]) -> Result<BTreeMap<String, Choice>, Failure> {
+pub(super) fn choices(given: &[(String, Vec<String>)]) -> Result<BTreeMap<String, Choice>, Failure> {
     let mut choices = BTreeMap::new();
     for (step, users) in given {
         if choices.insert(step.clone(), Choice { users: users.clone() }).is_some() {

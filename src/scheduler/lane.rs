@@ -66,6 +66,10 @@ pub struct SubmitAsk {
     pub choices: BTreeMap<String, Vec<String>>,
     /// The number that the record's own system gives to this state of it.
     pub source_version: Option<u64>,
+    /// Whether the submitter is an administrator.
+    pub administrator: bool,
+    /// The submission that has ended and that this one takes the place of.
+    pub before: Option<Answer>,
 }
 
 type Key = (Tenant, SubmissionId);
@@ -407,6 +411,8 @@ fn submit_command(tenant: Tenant, id: SubmissionId, ask: &SubmitAsk, snapshot: &
         comment: ask.comment.clone(),
         choices: ask.choices.clone(),
         source_version: ask.source_version,
+        administrator: ask.administrator,
+        before: ask.before.clone(),
     })))
 }
 

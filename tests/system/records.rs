@@ -92,3 +92,63 @@ on_every_backend! {
         system.end().await;
     }
 }
+
+/// Carol's approval counts again while the vendor is the same.
+const RESUBMITTED: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: resubmitted
+record: { type: note }
+stages:
+  - name: review
+    steps:
+      - { name: vendor, approval: { assign: [{ user: carol }], reuse_approval: { when_unchanged: [vendor] } } }
+      - { name: amount, approval: { assign: [{ user: bob }] } }
+";
+
+on_every_backend! {
+    async fn what_was_rejected_is_resubmitted_and_what_was_approved_counts_again(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        system.caller("admin").publish_process(RESUBMITTED).await;
+        let (ann, bob, carol) = (system.caller("ann"), system.caller("bob"), system.caller("carol"));
+        let id = ann.submit("resubmitted", json!({ "amount": 9, "vendor": "ACME" })).await.id;
+        let items = ann.items_of(&id, &["carol", "bob"]).await;
+        let request = v1::SubmissionServiceResubmitRequest {
+            id: id.clone(),
+            data: Some(value::from_json(&json!({ "amount": 5, "vendor": "ACME" }))),
+            request_id: "again".to_owned(),
+            ..v1::SubmissionServiceResubmitRequest::default()
+        };
+        let early = ann.submissions().resubmit(request.clone()).await;
+        assert_eq!(refused(early), (Code::FailedPrecondition, "SUBMISSION_STATUS_UNFIT".to_owned()));
+        carol.approve(&items[0]).await;
+        bob.decide(decision(&items[1], Verdict::Reject, "too much", "")).await.unwrap();
+        ann.when_it_is(&id, SubmissionStatus::Rejected).await;
+
+        let foreign = bob.submissions().resubmit(request.clone()).await;
+        assert_eq!(refused(foreign), (Code::PermissionDenied, "NOT_PERMITTED".to_owned()));
+        let first = ann.submissions().resubmit(request.clone()).await.unwrap().into_inner().submission.unwrap();
+        let second = ann.submissions().resubmit(request).await.unwrap().into_inner().submission.unwrap();
+        assert_eq!(first, second, "the same call has the same answer");
+        assert_eq!((first.resubmission_of.as_str(), first.process.as_str()), (id.as_str(), "resubmitted"));
+        let reused = first.stages[0].steps[0].reused.clone().unwrap();
+        assert_eq!((reused.submission.as_str(), reused.reviewers.as_slice()), (id.as_str(), &["carol".to_owned()][..]));
+        bob.approve(&ann.items_of(&first.id, &["bob"]).await[0]).await;
+        ann.when_it_is(&first.id, SubmissionStatus::Approved).await;
+        verified_history(&system.store, &first.id).await;
+
+        // From the command line, with what is not said as it was.
+        let server = format!("http://{}", system.server.address);
+        let token = system.token("ann");
+        printed(quorate().args(["resubmit", &first.id, "--server", &server]).env("QUORATE_TOKEN", token));
+        let list = v1::SubmissionServiceListRequest {
+            filter: "process = resubmitted".to_owned(),
+            ..v1::SubmissionServiceListRequest::default()
+        };
+        let submissions = ann.submissions().list(list).await.unwrap().into_inner().submissions;
+        assert_eq!(submissions.len(), 3);
+        let newest = ann.get(&submissions[0].id).await;
+        assert_eq!((newest.resubmission_of, newest.record.unwrap().data), (first.id, first.record.unwrap().data));
+        system.end().await;
+    }
+}

@@ -30,7 +30,7 @@ impl Draft<'_, '_> {
     }
 
     fn start_approval(&mut self, step_run: StepRunId, name: &str, step: &ApprovalStep) -> Result<(), Failure> {
-        if self.keep_decisions(step_run, name) {
+        if self.keep_decisions(step_run, name) || self.reuse_approval(step_run, name) {
             return Ok(());
         }
         let separation = separation(self.context.process, name);

@@ -166,6 +166,15 @@ pub(super) struct Approval {
     pub(super) approve_by_silence: Option<Spanned<bool>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) calendar: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) reuse_approval: Option<ReuseApproval>,
+}
+
+/// `{ when_unchanged: [paths] }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReuseApproval {
+    pub(super) when_unchanged: Spanned<Vec<Text>>,
 }
 
 /// How long in business time: one of the two.

@@ -703,6 +703,9 @@ fn what_is_reused_was_decided_by_people(moment: &Moment<'_>) {
         if reused.submission == after.id {
             let (_, decided) = after.step_run(reused.step_run).expect("what is reused is there");
             assert_eq!((&decided.name, decided.settled), (&run.name, run.settled));
+        } else {
+            assert!(after.resubmission.is_some(), "`{}` reuses what was decided elsewhere", run.name);
+            assert_eq!(run.settled, Some(Verdict::Approve), "`{}` reuses a rejection", run.name);
         }
     }
 }

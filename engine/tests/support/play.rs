@@ -143,6 +143,7 @@ fn command(turn: &Turn, script: &Script, world: &mut World) -> Result<Option<Com
         return if turn.expectations.is_empty() { Ok(None) } else { Err("nothing is decided here".into()) };
     }
     let command = match words[..] {
+        [who, "resubmits", data] => resubmit(world, who, data)?,
         ["submit", "by", who, data] => submit(who, None, data, "{}")?,
         ["submit", "by", who, data, "choosing", choices] => submit(who, None, data, choices)?,
         ["submit", "by", who, "for", other, data] => submit(who, Some(other), data, "{}")?,
@@ -298,7 +299,19 @@ fn submit(who: &str, on_behalf_of: Option<&str>, data: &str, choices: &str) -> R
         on_behalf_of: on_behalf_of.map(UserName::from),
         comment: String::new(),
         choices: serde_json::from_str(choices).map_err(|error| format!("`{choices}` are no choices: {error}"))?,
+        administrator: actor(who).administrator,
+        before: None,
     })))
+}
+
+/// A submission in place of the one that there is.
+fn resubmit(world: &World, who: &str, data: &str) -> Result<Command, String> {
+    let before = world.state.as_deref().ok_or("there is no submission yet")?;
+    let Command::Submit(mut submit) = submit(who, None, data, "{}")? else { return Err("a submission".into()) };
+    submit.id = World::next_identity(before.id);
+    submit.choices.clone_from(&before.choices);
+    submit.before = Some(Arc::new(before.clone()));
+    Ok(Command::Submit(submit))
 }
 
 fn update_record(who: &str, data: &str, reported: Option<Option<u64>>) -> Result<Command, String> {

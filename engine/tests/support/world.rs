@@ -64,6 +64,11 @@ impl Ids for CountedIds {
     }
 }
 
+/// Whether a command begins a submission in place of the one that there is.
+fn takes_the_place(command: &Command) -> bool {
+    matches!(command, Command::Submit(submit) if submit.before.is_some())
+}
+
 impl World {
     pub(crate) fn new(process: Process, flows: Flows, directory: Directory) -> Self {
         Self {
@@ -85,6 +90,11 @@ impl World {
     /// The tenant and the id of the one submission that there is.
     pub(crate) fn identity() -> (Tenant, SubmissionId) {
         (Tenant::from("default"), SubmissionId(Uuid::from_u128(u128::MAX)))
+    }
+
+    /// The id of the submission that takes the place of this one.
+    pub(crate) fn next_identity(before: SubmissionId) -> SubmissionId {
+        SubmissionId(Uuid::from_u128(before.0.as_u128() - 1))
     }
 
     pub(crate) fn advance(&mut self, by: SignedDuration) {
@@ -110,6 +120,9 @@ impl World {
     /// Decides a command, applies what follows, and checks every invariant.
     pub(crate) fn run(&mut self, command: &Command) -> Result<Answer, Refusal> {
         let decided = self.decide_twice(command);
+        if decided.is_ok() && takes_the_place(command) {
+            self.begin_anew();
+        }
         let before = self.state.clone();
         if let (Ok(Decided { heartbeat: true, .. }), Command::Report(report)) = (&decided, command) {
             self.heard_of.insert((report.job, report.attempt), self.now);
@@ -151,7 +164,16 @@ impl World {
             directory: &self.directory,
             ids,
         };
-        decide(self.state.as_deref(), command, &mut context)
+        let state = self.state.as_deref().filter(|_| !takes_the_place(command));
+        decide(state, command, &mut context)
+    }
+
+    /// Another submission takes the place of the one that there was.
+    pub(crate) fn begin_anew(&mut self) {
+        self.state = None;
+        self.events.clear();
+        self.replayed = None;
+        self.rows = None;
     }
 
     fn apply(&mut self, decided: Decided) -> Answer {

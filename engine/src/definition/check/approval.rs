@@ -42,6 +42,13 @@ impl Checker<'_> {
             None => Some(None),
             Some(paths) => self.record_paths(paths, &format!("{path}.depends_on")).map(Some),
         };
+        let reuse_when_unchanged = match &source.reuse_approval {
+            None => Some(None),
+            Some(reuse) => {
+                let at = format!("{path}.reuse_approval.when_unchanged");
+                self.record_paths(&reuse.when_unchanged, &at).map(Some)
+            }
+        };
         let moments = self.moments(source, path, decision);
         let moments = moments?;
         Some(ApprovalStep {
@@ -71,6 +78,7 @@ impl Checker<'_> {
             remind: moments.remind,
             escalate: moments.escalate,
             expire: moments.expire,
+            reuse_when_unchanged: reuse_when_unchanged?,
         })
     }
 
