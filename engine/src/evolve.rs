@@ -298,6 +298,10 @@ fn migrate(state: &mut Submission, migrated: &EventKind) {
         }
     };
     state.process = to.clone();
+    // What was approved under the other version is asked again under this one.
+    if let Some(resubmission) = &mut state.resubmission {
+        resubmission.approvals.clear();
+    }
     for stage in &mut state.stage_runs {
         // The path to an ending is called the same in every version.
         if stage.ending.is_none() {
