@@ -94,6 +94,7 @@ impl Run {
             ended_at: None,
             kept: None,
             ignored_change: None,
+            resubmission: None,
         };
         Self { state, head: FIRST_PREVIOUS, stored: None }
     }
@@ -238,6 +239,7 @@ pub(crate) fn odd_event(run: &Run) -> EventKind {
         comment: run.state.comment.clone(),
         choices: BTreeMap::from([("manager".to_owned(), vec!["bob".to_owned()])]),
         summary: String::new(),
+        resubmission: None,
     }
 }
 
