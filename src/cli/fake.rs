@@ -378,10 +378,8 @@ impl submission_service_server::SubmissionService for Fake {
     ) -> Result<Response<v1::SubmissionServiceResubmitResponse>, Status> {
         let request = request.into_inner();
         let submission = self.change(&request.id, |submission| {
-            let mut before = self::submission(&submission.id);
-            before.resubmission_of = submission.id.clone();
-            before.comment = request.comment;
-            *submission = before;
+            submission.resubmission_of = submission.id.clone();
+            submission.comment = request.comment;
         });
         Ok(Response::new(v1::SubmissionServiceResubmitResponse { submission: Some(submission) }))
     }
