@@ -7,6 +7,7 @@ mod convert;
 mod delegation;
 mod directory;
 pub mod errors;
+mod explain;
 mod filter;
 mod flow;
 mod inbox;

@@ -8,6 +8,7 @@ mod bench;
 mod data;
 mod delegation;
 mod documents;
+mod explain;
 mod failure;
 mod inbox;
 mod items;
@@ -111,6 +112,8 @@ pub(crate) enum Command {
     Watch(watch::WatchArgs),
     /// Show a submission's history
     Events(show::EventsArgs),
+    /// Tell what happened to a submission, and why: which rules held, what they read, why each person was asked
+    Explain(explain::ExplainArgs),
     /// List the open work items that the caller may decide
     Inbox(inbox::InboxArgs),
     /// Approve work items
@@ -243,6 +246,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::List(command) => show::list(&command, session).await,
         Command::Watch(args) => watch::watch(&args, session).await,
         Command::Events(args) => show::events(&args, session).await,
+        Command::Explain(args) => explain::explain(args, session).await,
         Command::Inbox(args) => inbox::inbox(&args, session).await,
         Command::Approve(args) => inbox::approve(&args, session).await,
         Command::Reject(args) => inbox::reject(&args, session).await,

@@ -2,6 +2,7 @@
 
 mod assignees;
 mod authorize;
+mod because;
 mod choices;
 mod conditions;
 mod delegates;

@@ -26,6 +26,16 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+/// Why something followed: the rule, and what it found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Because {
+    /// The rule as it is written, such as `start: when record.amount > 10000.0`.
+    pub rule: String,
+    /// What it read, by name, such as `record.amount`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, Json>,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body", rename_all = "SCREAMING_SNAKE_CASE")]
@@ -116,11 +126,17 @@ pub enum EventKind {
         awaits_time: bool,
         /// Its steps, in written order.
         steps: Vec<NewStepRun>,
+        /// The rule of routing that led here; none for the first stage, and where the event before says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Because>,
     },
     /// A stage's exit condition held.
     StageCompleted {
         /// Which.
         stage_run: StageRunId,
+        /// By which rule; none: all its steps were completed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Because>,
     },
     /// A stage was left before it had completed: an earlier one, or it itself, starts again, or an administrator chose another.
     StageDiscontinued {
@@ -150,6 +166,9 @@ pub enum EventKind {
     StepStarted {
         /// Which.
         step_run: StepRunId,
+        /// By which rule; none: its stage had started.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Because>,
     },
     /// A step met its exit condition, or its flow completed.
     StepCompleted {
@@ -163,6 +182,9 @@ pub enum EventKind {
         /// Whose earlier decisions it completed by, where nobody was asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reused: Option<Reused>,
+        /// By which rule; none: its flow completed, or what else is said here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Because>,
     },
     /// A step met an error.
     StepFailed {

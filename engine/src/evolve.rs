@@ -124,7 +124,7 @@ pub fn evolve(state: &mut Submission, event: &Event) {
             state.suspended_at = None;
             state.ended_at = Some(at);
         }
-        EventKind::StepStarted { step_run }
+        EventKind::StepStarted { step_run, .. }
         | EventKind::StepRevived { step_run }
         | EventKind::StepCanceled { step_run }
         | EventKind::StepDiscontinued { step_run }
@@ -227,7 +227,16 @@ pub fn evolve(state: &mut Submission, event: &Event) {
 
 fn evolve_stage(state: &mut Submission, event: &Event) {
     match &event.kind {
-        EventKind::StageStarted { stage_run, stage, ending, round, submission_round, awaits_time, steps } => {
+        EventKind::StageStarted {
+            stage_run,
+            stage,
+            ending,
+            round,
+            submission_round,
+            awaits_time,
+            steps,
+            because: _,
+        } => {
             state.round = *submission_round;
             state.current = Some(state.stage_runs.len());
             state.stage_runs.push(StageRun {
@@ -244,7 +253,7 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
                 sent_back: None,
             });
         }
-        EventKind::StageCompleted { stage_run } => {
+        EventKind::StageCompleted { stage_run, .. } => {
             state.current = None;
             end_stage(state, *stage_run, StageRunStatus::Completed, event);
         }

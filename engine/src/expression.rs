@@ -150,6 +150,15 @@ impl Variables {
         Self::default()
     }
 
+    /// The value of a qualified name, as far as it is written out; `None` where there is none.
+    pub fn get(&self, path: &[String]) -> Option<&Value> {
+        let (root, fields) = path.split_first()?;
+        fields.iter().try_fold(self.0.get(root)?, |value, name| match value {
+            Value::Map(map) => map.get(&Key::from(name.as_str())),
+            _ => None,
+        })
+    }
+
     /// Sets a variable, in place of an earlier value.
     pub fn set(&mut self, name: &str, value: Value) {
         self.0.insert(name.to_owned(), value);

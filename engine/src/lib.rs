@@ -16,6 +16,7 @@ pub mod delegation;
 pub mod directory;
 pub mod event;
 pub mod evolve;
+pub mod explain;
 pub mod expression;
 pub mod id;
 pub mod projection;

@@ -277,6 +277,13 @@ impl SubmissionService for Api {
     ) -> Result<Response<v1::SubmissionServiceMigrateSubmissionResponse>, Status> {
         self.move_submission(request).await
     }
+
+    async fn explain(
+        &self,
+        request: Request<v1::SubmissionServiceExplainRequest>,
+    ) -> Result<Response<v1::SubmissionServiceExplainResponse>, Status> {
+        self.explanations(request).await
+    }
 }
 
 impl Api {
@@ -285,7 +292,7 @@ impl Api {
         replay(&self.history(tenant, id).await?)
     }
 
-    async fn history(&self, tenant: &Tenant, id: SubmissionId) -> Result<Vec<Event>, Status> {
+    pub(super) async fn history(&self, tenant: &Tenant, id: SubmissionId) -> Result<Vec<Event>, Status> {
         let store = self.scheduler.store();
         let mut events = Vec::new();
         // Nearly every history fits into one page.

@@ -450,6 +450,17 @@ impl submission_service_server::SubmissionService for Fake {
         Ok(Response::new(v1::SubmissionServiceGoToStageResponse { submission }))
     }
 
+    async fn explain(
+        &self,
+        request: Request<v1::SubmissionServiceExplainRequest>,
+    ) -> Result<Response<v1::SubmissionServiceExplainResponse>, Status> {
+        let request = request.into_inner();
+        self.find(&request.id)?;
+        let text = format!("step {} started, because it had to", request.step);
+        let explanation = v1::Explanation { seq: 2, at: Some(at(1)), text, ..v1::Explanation::default() };
+        Ok(Response::new(v1::SubmissionServiceExplainResponse { explanations: vec![explanation] }))
+    }
+
     async fn migrate_submission(
         &self,
         request: Request<v1::SubmissionServiceMigrateSubmissionRequest>,

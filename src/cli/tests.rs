@@ -57,7 +57,7 @@ fn the_arguments_are_consistent() {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let wrong: [&[&str]; 19] = [
+    let wrong: [&[&str]; 20] = [
         &["reassign", "item", "--to", "team:x"],
         &["reassign", "item"],
         &["override", "approve", "item"],
@@ -72,6 +72,7 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
         &["submit", "p", "--record-id", "1", "--data", "{}", "--choose", "manager"],
         &["submit", "p", "--record-id", "1", "--data", "{}", "--choose", "manager=bob,"],
         &["list", "submissions", "--page-size", "501"],
+        &["explain", "s1", "--step", "a", "--item", "b"],
         &["migrate-submission", "s1", "--map-stage", "review"],
         &["bench", "--workload", "w1", "--rate", "5", "--concurrency", "5"],
         &["bench", "--workload", "w4"],
@@ -205,6 +206,15 @@ async fn an_administrator_suspends_resumes_and_sends_elsewhere() {
     assert_eq!(gone.json()["stages"][0]["name"], "book");
     assert_eq!(run_as("admin", &server, &["resume", "s1"]).await.out, "submission s1: IN_PROGRESS\n");
     assert_eq!(run_as("admin", &server, &["suspend", "s2"]).await.code, 4);
+}
+
+#[tokio::test]
+async fn explanations_are_lines_that_a_person_can_read() {
+    let (_, server) = Fake::start().await;
+    submit(&server).await;
+    let told = run_as("ann", &server, &["explain", "s1", "--step", "manager"]).await;
+    assert_eq!(told.out, "2026-11-22T10:00:01Z  step manager started, because it had to\n");
+    assert_eq!(run_as("ann", &server, &["explain", "s9"]).await.code, 4);
 }
 
 #[tokio::test]

@@ -123,6 +123,15 @@ on_every_backend! {
         assert_eq!(tried.submission.unwrap().process_version, 2);
         assert_eq!((ann.get(&id).await.process_version, ann.events(&id).await.len()), (1, before), "it was stored");
 
+        let request = v1::SubmissionServiceExplainRequest { id: id.clone(), step: "approve".into(), ..Default::default() };
+        let told = ann.submissions().explain(request).await.unwrap().into_inner().explanations;
+        let texts: Vec<_> = told.iter().map(|one| one.text.as_str()).collect();
+        let asked = "bob is asked in step approve, because: user bob";
+        assert_eq!(texts, ["stage work started", "step approve started with its stage", asked]);
+        assert_eq!(told[2].work_item, item.id);
+        let unknown = v1::SubmissionServiceExplainRequest { id: id.clone(), step: "agree".into(), ..Default::default() };
+        assert_eq!(refused(ann.submissions().explain(unknown).await), (Code::NotFound, "NOT_FOUND".into()));
+
         let moved = admin.submissions().migrate_submission(move_to(&id, &stages, &steps, false)).await.unwrap();
         assert_eq!(moved.into_inner().submission.unwrap().process_version, 2);
         let items = ann.items_of(&id, &["bob", "carol"]).await;

@@ -34,7 +34,7 @@ impl Draft<'_, '_> {
         expression.eval(&variables).map_err(|error| expression_failure(expression, &self.state, &error.to_string()))
     }
 
-    fn variables(&mut self) -> Variables {
+    pub(super) fn variables(&mut self) -> Variables {
         let record = self.record.get_or_insert_with(|| {
             Value::from_json(&self.state.record.data, &self.context.process.record.expression_type)
         });

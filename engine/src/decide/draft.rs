@@ -3,7 +3,7 @@
 use crate::{
     context::Context,
     definition::Step,
-    event::{Event, EventKind, NewStepRun},
+    event::{Because, Event, EventKind, NewStepRun},
     evolve::evolve,
     expression::Value,
     id::{StageRunId, StepRunId},
@@ -21,16 +21,18 @@ pub(super) struct Draft<'d, 'c> {
     pub(super) heartbeat: bool,
     /// The record as a value of expressions, once one was evaluated and until the record changes.
     pub(super) record: Option<Value>,
+    /// Why the next stage starts.
+    pub(super) led_by: Option<Because>,
 }
 
 impl<'d, 'c> Draft<'d, 'c> {
     pub(super) fn new(state: Submission, context: &'d mut Context<'c>) -> Self {
-        Self { state, context, events: Vec::new(), heartbeat: false, record: None }
+        Self { state, context, events: Vec::new(), heartbeat: false, record: None, led_by: None }
     }
 
     /// The draft of a new submission, of which this event made the state.
     pub(super) fn begin(state: Submission, event: Event, context: &'d mut Context<'c>) -> Self {
-        Self { state, context, events: vec![event], heartbeat: false, record: None }
+        Self { state, context, events: vec![event], heartbeat: false, record: None, led_by: None }
     }
 
     pub(super) fn emit(&mut self, kind: EventKind) {
@@ -55,6 +57,7 @@ impl<'d, 'c> Draft<'d, 'c> {
             .collect();
         let stage_run = StageRunId(self.context.ids.uuid());
         let awaits_time = super::conditions::reads_now(self.context.process, name, ending);
+        let because = self.led_by.take();
         self.emit(EventKind::StageStarted {
             stage_run,
             stage: name.to_owned(),
@@ -63,6 +66,7 @@ impl<'d, 'c> Draft<'d, 'c> {
             submission_round,
             awaits_time,
             steps,
+            because,
         });
     }
 

@@ -126,6 +126,7 @@ impl Draft<'_, '_> {
             outputs: Arc::new(output.clone()),
             settled: None,
             reused: None,
+            because: None,
         });
         self.progress();
     }

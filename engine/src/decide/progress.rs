@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::{
     decision_rule::Votes,
     definition::{ApprovalStep, OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
-    event::EventKind,
+    event::{Because, EventKind},
     id::{StageRunId, StepRunId},
     state::{Ending, Failure, FailureReason, StageRun, StepRun, Verdict},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
 use super::{
-    EVENTS_MAX, ROUNDS_MAX, VISITS_MAX,
+    EVENTS_MAX, ROUNDS_MAX, VISITS_MAX, because,
     conditions::{entry_condition, exit_condition, is_awaited},
     draft::Draft,
     open_items, start,
@@ -167,7 +167,7 @@ impl Draft<'_, '_> {
                 Ok(true) => {
                     changed = true;
                     self.close_items(step_run, WorkItemStatus::Withdrawn);
-                    self.complete_approval(step_run, settled);
+                    self.complete_approval(step_run, approval, settled);
                     if settled == Some(Verdict::Reject) && self.reject(step_run) {
                         return true;
                     }
@@ -181,10 +181,11 @@ impl Draft<'_, '_> {
         changed
     }
 
-    fn complete_approval(&mut self, step_run: StepRunId, settled: Option<Verdict>) {
-        let outputs = self.state.step_run(step_run).map(|(_, run)| start::approval_outputs(run, settled));
-        let outputs = Arc::new(outputs.unwrap_or_default());
-        self.emit(EventKind::StepCompleted { step_run, outputs, settled, reused: None });
+    fn complete_approval(&mut self, step_run: StepRunId, step: &ApprovalStep, settled: Option<Verdict>) {
+        let Some(run) = self.state.step_run(step_run).map(|(_, run)| run.clone()) else { return };
+        let outputs = Arc::new(start::approval_outputs(&run, settled));
+        let because = self.exit_because(&run, step);
+        self.emit(EventKind::StepCompleted { step_run, outputs, settled, reused: None, because: Some(because) });
     }
 
     /// What the process says of a rejection. Answers whether the stage is over by it.
@@ -192,34 +193,44 @@ impl Draft<'_, '_> {
         match self.context.process.on_rejection {
             OnRejection::Continue => false,
             OnRejection::End => {
-                self.close_stage();
+                self.close_stage(Some(self.rejection_because("end", step_run)));
                 self.emit(EventKind::RejectionDecided { step_run: Some(step_run) });
                 self.run_ending(Ending::Rejected);
                 true
             }
             OnRejection::Stage(index) => {
                 let from = self.current_index();
-                self.close_stage();
+                let to = self.context.process.stages.get(index).map_or("", |stage| stage.name.as_str());
+                let because = self.rejection_because(&format!("to {to}"), step_run);
+                self.close_stage(Some(because.clone()));
+                self.led_by = Some(because);
                 self.go_to(from, index);
                 true
             }
         }
     }
 
+    fn rejection_because(&self, what: &str, step_run: StepRunId) -> Because {
+        let name = self.state.step_run(step_run).map_or("", |(_, run)| run.name.as_str());
+        because::rule(format!("on_rejection: {what}, as `{name}` was rejected"))
+    }
+
     /// Completes the current stage and goes on to what comes next.
     fn complete_stage(&mut self) {
         let Some((run, _)) = self.current() else { return };
         if let Some(ending) = run.ending {
-            self.close_stage();
+            self.close_stage(None);
             self.emit(EventKind::SubmissionEnded { status: ending.status() });
             return;
         }
         let from = self.current_index();
-        let is_fault_path = self.stage_definition(run).is_some_and(|stage| stage.fault_path);
+        let definition = self.stage_definition(run);
+        let is_fault_path = definition.is_some_and(|stage| stage.fault_path);
+        let because = definition.and_then(|stage| self.stage_exit_because(&stage.exit));
         // Routing is worked out before the stage is closed: a rule that cannot be evaluated is the stage's own error.
         match self.next_target(from) {
             Ok(target) => {
-                self.close_stage();
+                self.close_stage(because);
                 match target {
                     Target::Stage(index) => self.go_to(from, index),
                     // A fault path never approves by silence (DESIGN 2.3): it is published only with its outcome stated, and
@@ -246,6 +257,8 @@ impl Draft<'_, '_> {
                 Some(condition) => self.holds(condition)?,
             };
             if taken {
+                let stage = from.and_then(|index| process.stages.get(index)).map_or("", |stage| stage.name.as_str());
+                self.led_by = Some(self.route_because(stage, route));
                 return Ok(route.to.clone());
             }
         }
@@ -253,14 +266,14 @@ impl Draft<'_, '_> {
     }
 
     /// Closes the current stage as completed: what is in progress is discontinued, and open work items are withdrawn.
-    fn close_stage(&mut self) {
+    fn close_stage(&mut self, because: Option<Because>) {
         let Some((run, _)) = self.current() else { return };
         let stage_run = run.id;
         for step_run in steps_in_progress(run) {
             self.stop_step(step_run, WorkItemStatus::Withdrawn);
             self.emit(EventKind::StepDiscontinued { step_run });
         }
-        self.emit(EventKind::StageCompleted { stage_run });
+        self.emit(EventKind::StageCompleted { stage_run, because });
     }
 
     /// Leaves the current stage before it has completed, and starts this one as another round; it may be the same.
@@ -404,7 +417,7 @@ impl Draft<'_, '_> {
     /// The current stage meets an error: its fault path, or else the submission is in error.
     pub(super) fn fail_stage(&mut self, failure: Failure) {
         let Some((run, _)) = self.current() else { return };
-        let stage_run = run.id;
+        let (stage_run, name) = (run.id, run.name.clone());
         let fault_stage = self
             .stage_definition(run)
             .and_then(|stage| stage.on_error.as_deref())
@@ -415,7 +428,10 @@ impl Draft<'_, '_> {
         }
         self.emit(EventKind::StageFailed { stage_run, failure: failure.clone() });
         match fault_stage {
-            Some(index) => self.start_stage(index),
+            Some(index) => {
+                self.led_by = Some(because::rule(format!("on_error of `{name}`")));
+                self.start_stage(index);
+            }
             None => self.emit(EventKind::SubmissionFailed { failure }),
         }
     }

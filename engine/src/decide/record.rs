@@ -256,8 +256,15 @@ impl Draft<'_, '_> {
         if let Some(fields) = outputs.as_object_mut() {
             fields.insert("reused_from".to_owned(), reused.submission.to_string().into());
         }
-        self.emit(EventKind::StepStarted { step_run });
-        self.emit(EventKind::StepCompleted { step_run, outputs: Arc::new(outputs), settled, reused: Some(reused) });
+        let because = self.entry_because(step_run);
+        self.emit(EventKind::StepStarted { step_run, because });
+        self.emit(EventKind::StepCompleted {
+            step_run,
+            outputs: Arc::new(outputs),
+            settled,
+            reused: Some(reused),
+            because: None,
+        });
         if settled == Some(Verdict::Reject) {
             self.reject(step_run);
         }

@@ -50,7 +50,8 @@ impl Draft<'_, '_> {
             }
         }
         let deadlines = self.deadlines(step)?;
-        self.emit(EventKind::StepStarted { step_run });
+        let because = self.entry_because(step_run);
+        self.emit(EventKind::StepStarted { step_run, because });
         let reasons = resolution.reasons_left_out();
         if !reasons.is_empty() {
             self.emit(EventKind::AssigneesLeftOut { step_run, reasons });
@@ -67,10 +68,17 @@ impl Draft<'_, '_> {
 
     /// Nobody can be asked, and the process says that this is a rejection.
     fn reject_unasked(&mut self, step_run: StepRunId, failure: &Failure) {
-        self.emit(EventKind::StepStarted { step_run });
+        let because = self.entry_because(step_run);
+        self.emit(EventKind::StepStarted { step_run, because });
         let outputs = serde_json::json!({ "decision": Verdict::Reject.as_str(), "comments": failure.message });
         let settled = Some(Verdict::Reject);
-        self.emit(EventKind::StepCompleted { step_run, outputs: Arc::new(outputs), settled, reused: None });
+        self.emit(EventKind::StepCompleted {
+            step_run,
+            outputs: Arc::new(outputs),
+            settled,
+            reused: None,
+            because: None,
+        });
         self.reject(step_run);
     }
 
@@ -103,7 +111,8 @@ impl Draft<'_, '_> {
         };
         let job = JobId(self.context.ids.uuid());
         let token = Token::new(self.state.id, self.context.ids.secret());
-        self.emit(EventKind::StepStarted { step_run });
+        let because = self.entry_because(step_run);
+        self.emit(EventKind::StepStarted { step_run, because });
         self.emit(EventKind::JobScheduled { job, step_run, spec: Arc::new(spec), token });
         Ok(())
     }

@@ -74,7 +74,7 @@ impl Draft<'_, '_> {
         self.close_items(step_run, WorkItemStatus::Withdrawn);
         let outputs = serde_json::json!({ "decision": settled.as_str(), "comments": message, "reviewer": null });
         let (outputs, settled) = (Arc::new(outputs), Some(settled));
-        self.emit(EventKind::StepCompleted { step_run, outputs, settled, reused: None });
+        self.emit(EventKind::StepCompleted { step_run, outputs, settled, reused: None, because: None });
         if settled == Some(Verdict::Reject) {
             self.reject(step_run);
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use quorate_engine::{
     event::EventKind,
+    explain::{About, explain},
     id::UserName,
     state::{Failure, Submission, WorkItem},
     timer::{Timer, TimerKind},
@@ -59,6 +60,11 @@ fn check_one(
             failed(rest, state.failure.as_ref())
         }
         ["version", version] => equal("the version", &state.process.version.to_string(), version),
+        ["explains", about @ ("stage" | "step"), name, "says", part] => explains(world, about, name, part),
+        ["explains", "item", step, assignee, "says", part] => {
+            let item = item(state, step, assignee)?;
+            explained(world, About::WorkItem(item.id), part)
+        }
         ["round", round] => equal("the round", &state.round.to_string(), round),
         ["stage", name, status, rest @ ..] => {
             let (stage, round) = named_round(name)?;
@@ -318,6 +324,21 @@ fn row(state: &Submission, step: &str, expected: bool) -> Result<(), String> {
     equal(&format!("that the job of `{step}` has a row"), &is.to_string(), &expected.to_string())
 }
 
+fn explains(world: &World, about: &str, name: &str, part: &str) -> Result<(), String> {
+    explained(world, if about == "stage" { About::Stage(name) } else { About::Step(name) }, part)
+}
+
+/// A part of what an explanation says.
+fn explained(world: &World, about: About<'_>, part: &str) -> Result<(), String> {
+    let reasons = explain(world.events(), about).ok_or_else(|| format!("there is nothing to explain of {about:?}"))?;
+    let texts: Vec<_> = reasons.into_iter().map(|reason| reason.text).collect();
+    if texts.iter().any(|text| text.contains(part)) {
+        Ok(())
+    } else {
+        Err(format!("`{part}` is expected, and it says {texts:#?}"))
+    }
+}
+
 /// Everything that there is was named before.
 fn only(state: &Submission, named: &BTreeSet<String>) -> Result<(), String> {
     for stage in &state.stage_runs {
@@ -386,12 +407,12 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
     let job = |id: &_| state.job(*id).map(|(_, step, _)| step.name.clone());
     let subject = match kind {
         E::StageStarted { stage, .. } | E::MovedToStage { stage, .. } => Some(stage.clone()),
-        E::StageCompleted { stage_run }
+        E::StageCompleted { stage_run, .. }
         | E::StageFailed { stage_run, .. }
         | E::StageCanceled { stage_run }
         | E::StageDiscontinued { stage_run }
         | E::StageRevived { stage_run, .. } => stage(stage_run),
-        E::StepStarted { step_run }
+        E::StepStarted { step_run, .. }
         | E::StepCompleted { step_run, .. }
         | E::StepFailed { step_run, .. }
         | E::StepDiscontinued { step_run }

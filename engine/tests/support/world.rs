@@ -202,6 +202,12 @@ impl World {
         Answer { events }
     }
 
+    /// All that has happened.
+    #[allow(dead_code, reason = "only scenarios ask for explanations")]
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// Replays the whole history. Dear, so once at the end: each step was compared on the way.
     pub(crate) fn finish(&self) {
         invariants::replaying_the_events_gives_the_state(&self.events, self.state.as_deref());
