@@ -18,6 +18,8 @@ mod resubmit;
 mod start;
 mod timers;
 
+pub use because::unmet_conditions;
+
 pub use authorize::{Deciding, Right, authorize_decision, may_decide};
 pub use items::QUESTIONS_MAX;
 

@@ -19,6 +19,7 @@ pub mod evolve;
 pub mod explain;
 pub mod expression;
 pub mod id;
+pub mod preview;
 pub mod projection;
 pub mod refusal;
 pub mod state;

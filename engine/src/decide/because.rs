@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use crate::{
     Json,
+    context::Context,
     decision_rule::Votes,
     definition::{ApprovalStep, DecisionRule, Quorum, RejectRule, Route, StageExit, StepStart, Target},
     event::Because,
     expression::Expression,
     id::StepRunId,
-    state::StepRun,
+    state::{StepRun, Submission},
+    status::StepRunStatus,
 };
 
 use super::draft::Draft;
@@ -24,6 +26,23 @@ const VALUES_MAX: usize = 20;
 /// How much of one value is kept, as JSON in characters; of a longer one only the beginning, as a text.
 const VALUE_CHARACTERS_MAX: usize = 200;
 
+/// The steps that have not started in the stages that were reached: stage, step, and the entry condition with what it reads now.
+pub fn unmet_conditions(state: &Submission, context: &mut Context<'_>) -> Vec<(String, String, Option<Because>)> {
+    let mut draft = Draft::new(state.clone(), context);
+    let process = draft.context.process;
+    let mut unmet = Vec::new();
+    for run in state.stage_runs.iter().filter(|run| run.ending.is_none()) {
+        let Some(stage) = process.stages.iter().find(|stage| stage.name == run.name) else { continue };
+        for step in &stage.steps {
+            if run.step(&step.name).is_some_and(|step| step.status == StepRunStatus::NotStarted) {
+                let because = draft.start_because(&step.start, &run.steps);
+                unmet.push((stage.name.clone(), step.name.clone(), because));
+            }
+        }
+    }
+    unmet
+}
+
 impl Draft<'_, '_> {
     /// Why a step starts now; `None`: because its stage has.
     pub(super) fn entry_because(&mut self, step_run: StepRunId) -> Option<Because> {
@@ -31,8 +50,15 @@ impl Draft<'_, '_> {
         let name = &run.steps.iter().find(|step| step.id == step_run)?.name;
         let step = steps.iter().find(|step| step.name == *name)?;
         match &step.start {
+            StepStart::After(names) => Some(after(names, &run.steps)),
+            start @ (StepStart::StageStarts | StepStart::When(_)) => self.start_because(start, &[]),
+        }
+    }
+
+    fn start_because(&mut self, start: &StepStart, runs: &[StepRun]) -> Option<Because> {
+        match start {
             StepStart::StageStarts => None,
-            StepStart::After(names) => Some(after(names, run.steps.as_slice())),
+            StepStart::After(names) => Some(after(names, runs)),
             StepStart::When(condition) => Some(self.because("start: when", condition)),
         }
     }
