@@ -14,6 +14,7 @@ mod inbox;
 mod job;
 mod migrate;
 mod pages;
+mod preview;
 mod process;
 mod submission;
 mod work_item;

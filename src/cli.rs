@@ -14,6 +14,7 @@ mod inbox;
 mod items;
 mod operate;
 mod output;
+mod preview;
 mod record;
 mod server;
 mod show;
@@ -102,6 +103,8 @@ pub(crate) enum Command {
     Apply(apply::ApplyArgs),
     /// Submit a record for approval
     Submit(submit::SubmitArgs),
+    /// Tell who would be asked for a record, in which order and why, submitting nothing
+    Preview(preview::PreviewArgs),
     /// Show things by their ids or names
     #[command(subcommand)]
     Get(show::GetCommand),
@@ -242,6 +245,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Validate(args) => apply::validate(&args, session).await,
         Command::Apply(args) => apply::apply(&args, session).await,
         Command::Submit(args) => submit::submit(&args, session).await,
+        Command::Preview(args) => preview::preview(args, session).await,
         Command::Get(command) => show::get(&command, session).await,
         Command::List(command) => show::list(&command, session).await,
         Command::Watch(args) => watch::watch(&args, session).await,

@@ -57,7 +57,7 @@ impl Api {
     }
 }
 
-fn to_message(reason: Reason) -> v1::Explanation {
+pub(super) fn to_message(reason: Reason) -> v1::Explanation {
     let (rule, values) = reason.because.map(|because| (because.rule, because.values)).unwrap_or_default();
     v1::Explanation {
         seq: reason.seq,

@@ -104,6 +104,13 @@ impl ProcessService for Api {
         Ok(Response::new(self.change_catalog(principal, key, work).await?))
     }
 
+    async fn preview(
+        &self,
+        request: Request<v1::ProcessServicePreviewRequest>,
+    ) -> Result<Response<v1::ProcessServicePreviewResponse>, Status> {
+        self.look_ahead(request).await
+    }
+
     async fn get(
         &self,
         request: Request<v1::ProcessServiceGetRequest>,

@@ -481,7 +481,7 @@ pub(super) fn record_data(field: &str, data: &prost_types::Struct) -> Result<Jso
 }
 
 /// Whom the submitter chooses; whether they can is the rules' business.
-fn choices(given: BTreeMap<String, v1::Choice>) -> Result<BTreeMap<String, Vec<String>>, Status> {
+pub(super) fn choices(given: BTreeMap<String, v1::Choice>) -> Result<BTreeMap<String, Vec<String>>, Status> {
     if given.len() > CHOICES_MAX {
         let description = format!("are {}: at most {CHOICES_MAX} are allowed", given.len());
         return Err(errors::invalid_field("choices", description));

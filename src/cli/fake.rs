@@ -661,6 +661,26 @@ impl process_service_server::ProcessService for Fake {
         later!(v1::ProcessServiceDeactivateResponse)
     }
 
+    async fn preview(
+        &self,
+        request: Request<v1::ProcessServicePreviewRequest>,
+    ) -> Result<Response<v1::ProcessServicePreviewResponse>, Status> {
+        let request = request.into_inner();
+        let line = |text: String, assumed| v1::PreviewLine {
+            explanation: Some(v1::Explanation { text, ..v1::Explanation::default() }),
+            assumed,
+        };
+        let rule = format!("start: when {}", request.outputs.keys().next().map_or("", String::as_str));
+        let step =
+            v1::UnstartedStep { step: "board".into(), rule, values: request.data, ..v1::UnstartedStep::default() };
+        Ok(Response::new(v1::ProcessServicePreviewResponse {
+            status: SubmissionStatus::Approved.into(),
+            lines: vec![line(format!("{} is asked", request.submitter), false), line("bob approved".into(), true)],
+            not_started: vec![step],
+            stopped: String::new(),
+        }))
+    }
+
     async fn get(
         &self,
         request: Request<v1::ProcessServiceGetRequest>,

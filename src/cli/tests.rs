@@ -57,7 +57,7 @@ fn the_arguments_are_consistent() {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let wrong: [&[&str]; 20] = [
+    let wrong: [&[&str]; 21] = [
         &["reassign", "item", "--to", "team:x"],
         &["reassign", "item"],
         &["override", "approve", "item"],
@@ -73,6 +73,7 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
         &["submit", "p", "--record-id", "1", "--data", "{}", "--choose", "manager=bob,"],
         &["list", "submissions", "--page-size", "501"],
         &["explain", "s1", "--step", "a", "--item", "b"],
+        &["preview", "--data", "{}"],
         &["migrate-submission", "s1", "--map-stage", "review"],
         &["bench", "--workload", "w1", "--rate", "5", "--concurrency", "5"],
         &["bench", "--workload", "w4"],
@@ -206,6 +207,18 @@ async fn an_administrator_suspends_resumes_and_sends_elsewhere() {
     assert_eq!(gone.json()["stages"][0]["name"], "book");
     assert_eq!(run_as("admin", &server, &["resume", "s1"]).await.out, "submission s1: IN_PROGRESS\n");
     assert_eq!(run_as("admin", &server, &["suspend", "s2"]).await.code, 4);
+}
+
+#[tokio::test]
+async fn a_preview_is_a_plan_that_a_person_can_read() {
+    let (_, server) = Fake::start().await;
+    let arguments =
+        ["preview", "purchase", "--data", r#"{"amount": 5}"#, "--by", "carol", "--output-of", r#"check={"ok": true}"#];
+    assert_eq!(
+        run_as("ann", &server, &arguments).await.out,
+        "carol is asked\nbob approved (assumed)\n\
+         step board would not start, since this does not hold: start: when check: {\"amount\":5}\nit would be APPROVED\n"
+    );
 }
 
 #[tokio::test]

@@ -100,6 +100,32 @@ fn move_to(
 }
 
 on_every_backend! {
+    async fn a_preview_tells_who_would_be_asked_and_stores_nothing(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (ann, admin) = (system.caller("ann"), system.caller("admin"));
+        admin.publish_process(MOVED[0]).await;
+        let look = |definition: &str| v1::ProcessServicePreviewRequest {
+            name: if definition.is_empty() { "moved".into() } else { String::new() },
+            definition: definition.to_owned(),
+            ..Default::default()
+        };
+        let told = ann.processes().preview(look("")).await.unwrap().into_inner();
+        let text = |line: &v1::PreviewLine| line.explanation.as_ref().unwrap().text.clone();
+        let texts: Vec<_> = told.lines.iter().map(text).collect();
+        assert!(texts.contains(&"bob is asked in step approve, because: user bob".to_owned()), "{texts:#?}");
+        assert_eq!((told.status(), told.stopped.as_str()), (SubmissionStatus::Approved, ""));
+        let next = ann.processes().preview(look(MOVED[1])).await.unwrap().into_inner();
+        assert!(next.lines.iter().map(text).any(|text| text.contains("carol is asked in step legal")));
+        let of_another = v1::ProcessServicePreviewRequest { submitter: "bob".into(), ..look("") };
+        assert_eq!(refused(ann.processes().preview(of_another.clone()).await), (Code::PermissionDenied, "ROLE_MISSING".into()));
+        // Bob may not decide on what is his own.
+        let own = admin.processes().preview(of_another).await.unwrap().into_inner();
+        assert_eq!(own.status(), SubmissionStatus::Error);
+        let list = v1::SubmissionServiceListRequest::default();
+        assert!(ann.submissions().list(list).await.unwrap().into_inner().submissions.is_empty());
+        system.end().await;
+    }
+
     async fn a_submission_stays_on_its_version_until_it_is_moved(backend: Backend) {
         let system = System::start(backend).await;
         let (ann, admin) = (system.caller("ann"), system.caller("admin"));
