@@ -31,7 +31,8 @@ fn refusal(said: &str) -> String {
 }
 
 fn is(window: (String, String), start: &str, end: &str) {
-    assert_eq!(window, (start.to_owned(), end.to_owned()));
+    let (from, until) = window;
+    assert_eq!((from.as_str(), until.as_str()), (start, end));
 }
 
 #[test]

@@ -69,3 +69,14 @@ fn deadlines_of_which_only_the_due_date_is_said_are_read_and_written_as_they_wer
     let body = json!({ "step_run": STEP_RUN, "deadlines": { "due_at": "2026-11-24T10:00:00Z" } });
     assert_eq!(read("DEADLINES_SET", &body).to_parts(), ("DEADLINES_SET".to_owned(), body));
 }
+
+#[test]
+fn a_step_of_the_first_version_started_and_completed_by_no_rule_that_was_kept() {
+    let EventKind::StepStarted { because, .. } = read("STEP_STARTED", &json!({ "step_run": STEP_RUN })) else {
+        panic!("it is another event")
+    };
+    assert_eq!(because, None);
+    let body = json!({ "step_run": STEP_RUN, "outputs": {} });
+    let EventKind::StepCompleted { because, .. } = read("STEP_COMPLETED", &body) else { panic!("it is another event") };
+    assert_eq!(because, None);
+}

@@ -66,7 +66,7 @@ impl Draft<'_, '_> {
     /// Why an approval step completes now.
     pub(super) fn exit_because(&mut self, run: &StepRun, approval: &ApprovalStep) -> Because {
         match &approval.exit {
-            _ if run.overridden.is_some() => rule("an administrator has overridden it".to_owned()),
+            _ if run.overridden.is_some() => rule("an administrator has overridden it"),
             Some(condition) => self.because("complete: when", condition),
             None => votes(run, approval),
         }
@@ -88,7 +88,7 @@ impl Draft<'_, '_> {
         };
         match &route.when {
             Some(condition) => self.because(&format!("next of `{stage}`: to {to} when"), condition),
-            None => rule(format!("next of `{stage}`: to {to}")),
+            None => rule(&format!("next of `{stage}`: to {to}")),
         }
     }
 
@@ -100,12 +100,12 @@ impl Draft<'_, '_> {
             Some((path.join("."), bounded(value)))
         };
         let values: BTreeMap<String, Json> = condition.paths().iter().filter_map(value).take(VALUES_MAX).collect();
-        Because { values, ..rule(format!("{which} {}", condition.source())) }
+        Because { values, ..rule(&format!("{which} {}", condition.source())) }
     }
 }
 
 /// A rule that reads nothing, or nothing that is worth telling.
-pub(super) fn rule(text: String) -> Because {
+pub(super) fn rule(text: &str) -> Because {
     Because { rule: text.chars().take(RULE_CHARACTERS_MAX).collect(), values: BTreeMap::new() }
 }
 
@@ -115,7 +115,7 @@ fn after(names: &[String], runs: &[StepRun]) -> Because {
         Some((format!("steps.{name}.status"), run.status.as_str().into()))
     };
     let values = names.iter().filter_map(status).take(VALUES_MAX).collect();
-    Because { values, ..rule(format!("start: after {}", names.join(", "))) }
+    Because { values, ..rule(&format!("start: after {}", names.join(", "))) }
 }
 
 /// The decision rule, and the votes that have settled it.
@@ -127,7 +127,7 @@ fn votes(run: &StepRun, approval: &ApprovalStep) -> Because {
     if vetoed {
         values.insert("vetoed".to_owned(), true.into());
     }
-    Because { values, ..rule(format!("decision: {}", describe(approval.decision))) }
+    Because { values, ..rule(&format!("decision: {}", describe(approval.decision))) }
 }
 
 fn describe(decision: DecisionRule) -> String {

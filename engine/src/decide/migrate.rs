@@ -144,35 +144,38 @@ impl Move<'_> {
     /// Names that are mapped exist, and no two that have a history come to the same.
     fn check_mapping(&mut self) {
         let (state, migrate) = (self.state, self.migrate);
-        let version = migrate.to.version;
-        let stage_names = |process: &Process| process.stages.iter().map(|stage| stage.name.clone()).collect();
-        let step_names = |process: &Process| all_steps(process).map(|step| step.name.clone()).collect();
+        let stages = |process: &Process| process.stages.iter().map(|stage| stage.name.clone()).collect();
+        let steps = |process: &Process| all_steps(process).map(|step| step.name.clone()).collect();
         let runs = state.stage_runs.iter();
         let visited_stages = runs.clone().filter(|run| run.ending.is_none()).map(|run| run.name.as_str()).collect();
         let visited_steps = runs.flat_map(|run| &run.steps).map(|step| step.name.as_str()).collect();
-        let kinds: [(&str, &BTreeMap<String, String>, BTreeSet<&str>, [BTreeSet<String>; 2]); 2] = [
-            ("stage", &migrate.stages, visited_stages, [stage_names(self.from), stage_names(&migrate.process)]),
-            ("step", &migrate.steps, visited_steps, [step_names(self.from), step_names(&migrate.process)]),
-        ];
-        for (kind, mapping, visited, [before, after]) in kinds {
-            for (old, new) in mapping {
-                let path = format!("{kind}s.{old}");
-                if !before.contains(old) && !visited.contains(old.as_str()) {
-                    self.complain(&path, format!("version {} has no {kind} `{old}`", state.process.version));
-                }
-                if !after.contains(new) {
-                    self.complain(&path, format!("version {version} has no {kind} `{new}`"));
-                }
+        self.check_names("stage", &migrate.stages, &visited_stages, &[stages(self.from), stages(&migrate.process)]);
+        self.check_names("step", &migrate.steps, &visited_steps, &[steps(self.from), steps(&migrate.process)]);
+    }
+
+    fn check_names(
+        &mut self,
+        kind: &str,
+        mapping: &BTreeMap<String, String>,
+        visited: &BTreeSet<&str>,
+        [before, after]: &[BTreeSet<String>; 2],
+    ) {
+        let (from, to) = (self.state.process.version, self.migrate.to.version);
+        for (old, new) in mapping {
+            let path = format!("{kind}s.{old}");
+            if !before.contains(old) && !visited.contains(old.as_str()) {
+                self.complain(&path, format!("version {from} has no {kind} `{old}`"));
             }
-            let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
-            for old in visited {
-                let new = mapping.get(old).map_or(old, String::as_str);
-                if let Some(other) = taken.insert(new, old) {
-                    self.complain(
-                        &format!("{kind}s.{old}"),
-                        format!("`{other}` and `{old}` would both be {kind} `{new}`"),
-                    );
-                }
+            if !after.contains(new) {
+                self.complain(&path, format!("version {to} has no {kind} `{new}`"));
+            }
+        }
+        let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+        for &old in visited {
+            let new = mapping.get(old).map_or(old, String::as_str);
+            if let Some(other) = taken.insert(new, old) {
+                let why = format!("`{other}` and `{old}` would both be {kind} `{new}`");
+                self.complain(&format!("{kind}s.{old}"), why);
             }
         }
     }
@@ -194,12 +197,11 @@ impl Move<'_> {
                         format!("it was rejected, which must not be forgotten: map it to a step of version {version}");
                     self.complain(&path, why);
                 }
-                None => {}
                 Some(after) if kind(after) != kind_of_run(before, run) => {
                     let (is, was) = (kind(after), kind_of_run(before, run));
                     self.complain(&path, format!("it is {was}, and `{new}` of version {version} is {is}"));
                 }
-                Some(_) => {}
+                Some(_) | None => {}
             }
         }
     }

@@ -212,7 +212,7 @@ impl Draft<'_, '_> {
 
     fn rejection_because(&self, what: &str, step_run: StepRunId) -> Because {
         let name = self.state.step_run(step_run).map_or("", |(_, run)| run.name.as_str());
-        because::rule(format!("on_rejection: {what}, as `{name}` was rejected"))
+        because::rule(&format!("on_rejection: {what}, as `{name}` was rejected"))
     }
 
     /// Completes the current stage and goes on to what comes next.
@@ -429,7 +429,7 @@ impl Draft<'_, '_> {
         self.emit(EventKind::StageFailed { stage_run, failure: failure.clone() });
         match fault_stage {
             Some(index) => {
-                self.led_by = Some(because::rule(format!("on_error of `{name}`")));
+                self.led_by = Some(because::rule(&format!("on_error of `{name}`")));
                 self.start_stage(index);
             }
             None => self.emit(EventKind::SubmissionFailed { failure }),

@@ -130,6 +130,7 @@ pub(super) struct Start {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_field_names, reason = "fields are called as definitions call them")]
 pub(super) struct Approval {
     pub(super) assign: Spanned<Vec<Spanned<Assign>>>,
     #[serde(default, deserialize_with = "given")]
