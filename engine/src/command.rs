@@ -46,6 +46,13 @@ pub enum Command {
         /// The step's name.
         step: String,
     },
+    /// Look again at a stage that met an error of its own: its exit condition, its routing, or that it could never end.
+    RetryStage {
+        /// Who asks.
+        by: Actor,
+        /// The stage's name.
+        stage: String,
+    },
     /// Complete a step in error with stated outputs.
     SkipStep {
         /// Who asks.

@@ -8,6 +8,7 @@ mod conditions;
 mod delegates;
 mod draft;
 mod escalate;
+mod evaluations;
 mod items;
 mod job;
 mod migrate;
@@ -38,7 +39,7 @@ use crate::{
     id::{StepRunId, UserName, WorkItemId},
     refusal::Refusal,
     state::{Decision, Ending, Record, StepRun, Submission, Verdict, WorkItem},
-    status::{StepRunStatus, SubmissionStatus, WorkItemStatus},
+    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
 use draft::Draft;
@@ -97,6 +98,7 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
         Command::Cancel { by, comment } => cancel(&mut draft, by, comment)?,
         Command::Comment { by, comment } => add_comment(&mut draft, by, comment)?,
         Command::RetryStep { by, step } => retry_step(&mut draft, by, step)?,
+        Command::RetryStage { by, stage } => retry_stage(&mut draft, by, stage)?,
         Command::SkipStep { by, step, outputs, comment } => skip_step(&mut draft, by, step, outputs, comment)?,
         Command::UpdateRecord(update) => record::update_record(&mut draft, update)?,
         Command::Suspend { by, comment } => operate::suspend(&mut draft, by, comment)?,
@@ -291,6 +293,19 @@ fn retry_step(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<(), R
     Ok(())
 }
 
+fn retry_stage(draft: &mut Draft<'_, '_>, by: &Actor, stage: &str) -> Result<(), Refusal> {
+    check_in_error(&draft.state, by)?;
+    let latest = draft.state.stage_runs.iter().rev().find(|run| run.name == stage);
+    let failed = latest
+        .filter(|run| run.status == StageRunStatus::Error && run.ending == draft.state.ending)
+        .filter(|run| run.steps.iter().all(|step| step.status != StepRunStatus::Error))
+        .ok_or_else(|| Refusal::StageNotInError { stage: stage.to_owned() })?;
+    let stage_run = failed.id;
+    draft.revive_stage(stage_run, None, by);
+    draft.progress();
+    Ok(())
+}
+
 fn skip_step(draft: &mut Draft<'_, '_>, by: &Actor, step: &str, outputs: &Json, comment: &str) -> Result<(), Refusal> {
     check_comment("comment", comment)?;
     let failed = revive_stage_of(draft, by, step)?;
@@ -306,11 +321,7 @@ fn skip_step(draft: &mut Draft<'_, '_>, by: &Actor, step: &str, outputs: &Json, 
 
 /// Brings back the stage that a step in error has stopped, and with it what the error discontinued.
 fn revive_stage_of(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<StepRunId, Refusal> {
-    check_not_ended(&draft.state)?;
-    check_administrator(by)?;
-    if draft.state.status != SubmissionStatus::Error {
-        return Err(Refusal::SubmissionStatusUnfit { status: draft.state.status, needed: "ERROR" });
-    }
+    check_in_error(&draft.state, by)?;
     // Only the latest run of a step counts: an earlier one was left behind when its stage was reached again. And what led to an
     // ending is over: the path to it is all that can be brought back.
     let (stage, failed) = draft
@@ -321,16 +332,18 @@ fn revive_stage_of(draft: &mut Draft<'_, '_>, by: &Actor, step: &str) -> Result<
         .filter(|(stage, run)| run.status == StepRunStatus::Error && stage.ending == draft.state.ending)
         .ok_or_else(|| Refusal::StepNotInError { step: step.to_owned() })?;
     let (stage_run, failed) = (stage.id, failed.id);
-    // A step may have failed beside this one, while the submission was suspended: it gets a new attempt too.
-    let stopped = |step: &&StepRun| {
-        matches!(step.status, StepRunStatus::Discontinued | StepRunStatus::Error) && step.id != failed
-    };
-    let discontinued: Vec<_> = stage.steps.iter().filter(stopped).map(|step| step.id).collect();
-    draft.emit(EventKind::StageRevived { stage_run, by: by.name.clone() });
-    for step_run in discontinued {
-        draft.revive_step(step_run);
-    }
+    draft.revive_stage(stage_run, Some(failed), by);
     Ok(failed)
+}
+
+/// What an administrator mends is a submission in error.
+fn check_in_error(state: &Submission, by: &Actor) -> Result<(), Refusal> {
+    check_not_ended(state)?;
+    check_administrator(by)?;
+    match state.status {
+        SubmissionStatus::Error => Ok(()),
+        status => Err(Refusal::SubmissionStatusUnfit { status, needed: "ERROR" }),
+    }
 }
 
 fn check_not_ended(state: &Submission) -> Result<(), Refusal> {

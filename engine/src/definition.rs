@@ -161,6 +161,19 @@ pub enum StageExit {
     AllCompleted,
     /// An expression is true.
     When(Expression),
+    /// An evaluation flow answers that it is.
+    Evaluation(EvaluationFlow),
+}
+
+/// A flow that answers a condition.
+#[derive(Clone, Debug)]
+pub struct EvaluationFlow {
+    /// The flow's name.
+    pub flow: String,
+    /// The flow's input: an expression a field.
+    pub input: BTreeMap<String, Expression>,
+    /// Retries and bounds.
+    pub retry: RetryPolicy,
 }
 
 /// A rule of routing.
@@ -212,6 +225,8 @@ pub enum StepStart {
     After(Vec<String>),
     /// An expression is true.
     When(Expression),
+    /// An evaluation flow answers that it does.
+    Evaluation(EvaluationFlow),
 }
 
 /// What a step does.
@@ -235,8 +250,8 @@ pub struct ApprovalStep {
     pub veto_by: Vec<UserOrGroup>,
     /// Whether those who are asked may abstain.
     pub abstain: bool,
-    /// When it is completed; `None`: when its decision rule is settled.
-    pub exit: Option<Expression>,
+    /// When it is completed.
+    pub exit: StepExit,
     /// What follows when nobody can be asked.
     pub on_no_approvers: OnNoApprovers,
     /// Steps whose deciders may not decide here.
@@ -266,6 +281,17 @@ pub struct ApprovalStep {
     /// The fields of the record that have to be what they were for an approval of the submission that this one was resubmitted
     /// from to count again; `None`: it never does.
     pub reuse_when_unchanged: Option<Vec<RecordPath>>,
+}
+
+/// When an approval step is completed.
+#[derive(Clone, Debug)]
+pub enum StepExit {
+    /// Its decision rule is settled.
+    Settled,
+    /// An expression is true.
+    When(Expression),
+    /// An evaluation flow answers that it is.
+    Evaluation(EvaluationFlow),
 }
 
 /// A rule that names whom to ask.

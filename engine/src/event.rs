@@ -12,7 +12,10 @@ use crate::{
     Json,
     definition::ExpiryOutcome,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
-    state::{Assignee, Decision, Ending, Failure, JobSpec, Kept, Record, Resubmission, Reused, Verdict, VersionRef},
+    state::{
+        Assignee, Condition, Decision, Ending, Failure, JobSpec, Kept, Record, Resubmission, Reused, Verdict,
+        VersionRef,
+    },
     status::{SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
 };
@@ -445,6 +448,31 @@ pub enum EventKind {
         /// Its token.
         token: Token,
     },
+    /// A flow was asked whether a condition holds.
+    EvaluationScheduled {
+        /// The new job.
+        job: JobId,
+        /// The condition.
+        condition: Condition,
+        /// What it runs.
+        spec: Arc<JobSpec>,
+        /// The first attempt's token.
+        token: Token,
+    },
+    /// A flow answered whether a condition holds.
+    EvaluationCompleted {
+        /// Which job.
+        job: JobId,
+        /// The condition.
+        condition: Condition,
+        /// Which attempt.
+        attempt: u32,
+        /// The answer.
+        met: bool,
+        /// Whether the submission had changed since it was asked: such an answer does not count, and it is asked again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stale: bool,
+    },
     /// It is settled that the submission will end Rejected.
     RejectionDecided {
         /// The approval step run that was rejected; none where routing said so.
@@ -569,6 +597,66 @@ pub struct UnreadableEvent {
 }
 
 impl EventKind {
+    /// Whether a flow that is asked about a condition may answer otherwise after this. What is only on the way to a result (a
+    /// step that has started, a job's attempts) does not count, nor does what no condition reads; else two conditions of one
+    /// stage would make each other's answers stale for nothing.
+    pub const fn may_change_conditions(&self) -> bool {
+        match self {
+            Self::Submitted { .. }
+            | Self::RecordUpdated { .. }
+            | Self::StageStarted { .. }
+            | Self::StageDiscontinued { .. }
+            | Self::StepOverdue { .. }
+            | Self::StepExpired { .. }
+            | Self::StepOverridden { .. }
+            | Self::SentBack { .. }
+            | Self::MovedToStage { .. }
+            | Self::SubmissionResumed { .. }
+            | Self::SubmissionMigrated { .. }
+            | Self::StageCompleted { .. }
+            | Self::StageFailed { .. }
+            | Self::StageCanceled { .. }
+            | Self::StageRevived { .. }
+            | Self::StepCompleted { .. }
+            | Self::StepFailed { .. }
+            | Self::StepDiscontinued { .. }
+            | Self::StepCanceled { .. }
+            | Self::StepRevived { .. }
+            | Self::StepSkipped { .. }
+            | Self::WorkItemDecided { .. }
+            | Self::RejectionDecided { .. }
+            | Self::Recalled { .. }
+            | Self::Canceled { .. }
+            | Self::SubmissionFailed { .. }
+            | Self::SubmissionEnded { .. } => true,
+            Self::Commented { .. }
+            | Self::RecordChangeIgnored { .. }
+            | Self::StepStarted { .. }
+            | Self::DeadlinesSet { .. }
+            | Self::AssigneesReminded { .. }
+            | Self::StepEscalated { .. }
+            | Self::WorkItemReassigned { .. }
+            | Self::WorkItemClaimed { .. }
+            | Self::WorkItemReleased { .. }
+            | Self::InformationRequested { .. }
+            | Self::InformationAnswered { .. }
+            | Self::SubmissionSuspended { .. }
+            | Self::AssigneesLeftOut { .. }
+            | Self::WorkItemAssigned { .. }
+            | Self::WorkItemClosed { .. }
+            | Self::WorkItemRevived { .. }
+            | Self::JobScheduled { .. }
+            | Self::JobStarted { .. }
+            | Self::JobAttemptFailed { .. }
+            | Self::JobCompleted { .. }
+            | Self::JobFailed { .. }
+            | Self::JobCanceled { .. }
+            | Self::JobRevived { .. }
+            | Self::EvaluationScheduled { .. }
+            | Self::EvaluationCompleted { .. } => false,
+        }
+    }
+
     /// The kind's name and its body, as they are stored.
     pub fn to_parts(&self) -> (String, Json) {
         let Ok(Json::Object(mut parts)) = serde_json::to_value(self) else {

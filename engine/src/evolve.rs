@@ -1,15 +1,15 @@
 //! Evolve: what an event makes of the state. Total: an event always applies, and no event is refused here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
     event::{Event, EventKind},
-    id::{JobId, StageRunId, StepRunId, WorkItemId},
+    id::{JobId, StageRunId, StepRunId, Token, WorkItemId},
     state::{
-        Claim, Decision, Ending, IgnoredChange, Job, Overridden, Question, QuestionAnswer, Reassigned, SentBack,
-        StageRun, StepRun, Submission, Verdict, WorkItem,
+        Claim, Condition, Decision, Ending, Evaluation, IgnoredChange, Job, JobSpec, Overridden, Question,
+        QuestionAnswer, Reassigned, SentBack, StageRun, StepRun, Submission, Verdict, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
@@ -65,6 +65,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
         kept: None,
         ignored_change: None,
         resubmission: resubmission.clone(),
+        changes: 1,
     })
 }
 
@@ -72,6 +73,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
 #[allow(clippy::too_many_lines, reason = "an arm for each event: it is read as a table")]
 pub fn evolve(state: &mut Submission, event: &Event) {
     state.version += 1;
+    state.changes += u64::from(event.kind.may_change_conditions());
     let at = event.at;
     match &event.kind {
         EventKind::Submitted { .. } | EventKind::Commented { .. } | EventKind::AssigneesLeftOut { .. } => {}
@@ -199,17 +201,21 @@ pub fn evolve(state: &mut Submission, event: &Event) {
         }
         EventKind::JobScheduled { job, step_run, spec, token } => {
             if let Some(step) = step_mut(state, *step_run) {
-                step.job = Some(Job {
-                    id: *job,
-                    spec: spec.clone(),
-                    status: JobStatus::Pending,
-                    attempt: 1,
-                    attempts_before: 0,
-                    token: token.clone(),
-                    available_at: at,
-                    started_at: None,
-                    scheduled_at: at,
-                });
+                step.job = Some(new_job(*job, spec, token, at));
+            }
+        }
+        EventKind::EvaluationScheduled { job, condition, spec, token } => {
+            let job = new_job(*job, spec, token, at);
+            let evaluation = Evaluation { job, asked_on: state.changes, met: None, answered_at: None };
+            if let Some(place) = evaluation_mut(state, *condition) {
+                *place = Some(Box::new(evaluation));
+            }
+        }
+        EventKind::EvaluationCompleted { condition, met, stale, .. } => {
+            if let Some(evaluation) = evaluation_mut(state, *condition).and_then(Option::as_mut) {
+                evaluation.job.status = JobStatus::Completed;
+                evaluation.met = (!stale).then_some(*met);
+                evaluation.answered_at = Some(at);
             }
         }
         EventKind::JobStarted { job, .. }
@@ -251,6 +257,7 @@ fn evolve_stage(state: &mut Submission, event: &Event) {
                 ended_at: None,
                 steps: steps.iter().map(|new| new_step_run(new.step_run, &new.step, *round)).collect(),
                 sent_back: None,
+                exit: None,
             });
         }
         EventKind::StageCompleted { stage_run, .. } => {
@@ -376,6 +383,7 @@ fn evolve_step(step: &mut StepRun, event: &Event) {
             if step.job.is_none() && step.work_items.is_empty() {
                 step.status = StepRunStatus::NotStarted;
                 step.started_at = None;
+                step.entry = None;
             } else {
                 step.status = StepRunStatus::InProgress;
             }
@@ -498,6 +506,22 @@ fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
         overridden: None,
         reminded: 0,
         escalated: 0,
+        entry: None,
+        exit: None,
+    }
+}
+
+fn new_job(id: JobId, spec: &Arc<JobSpec>, token: &Token, at: Timestamp) -> Job {
+    Job {
+        id,
+        spec: Arc::clone(spec),
+        status: JobStatus::Pending,
+        attempt: 1,
+        attempts_before: 0,
+        token: token.clone(),
+        available_at: at,
+        started_at: None,
+        scheduled_at: at,
     }
 }
 
@@ -526,7 +550,22 @@ fn work_item_mut(state: &mut Submission, id: WorkItemId) -> Option<&mut WorkItem
     steps.flat_map(|step| &mut step.work_items).find(|item| item.id == id)
 }
 
+/// Where what is known of a condition's evaluation stands.
+fn evaluation_mut(state: &mut Submission, condition: Condition) -> Option<&mut Option<Box<Evaluation>>> {
+    match condition {
+        Condition::StageExit(stage) => stage_mut(state, stage).map(|stage| &mut stage.exit),
+        Condition::StepEntry(step) => step_mut(state, step).map(|step| &mut step.entry),
+        Condition::StepExit(step) => step_mut(state, step).map(|step| &mut step.exit),
+    }
+}
+
 fn job_mut(state: &mut Submission, id: JobId) -> Option<&mut Job> {
-    let steps = state.stage_runs.iter_mut().rev().flat_map(|stage| &mut stage.steps);
-    steps.filter_map(|step| step.job.as_mut()).find(|job| job.id == id)
+    state.stage_runs.iter_mut().rev().find_map(|stage| {
+        let exit = stage.exit.iter_mut();
+        let of_steps = stage.steps.iter_mut().flat_map(|step| {
+            let conditions = step.entry.iter_mut().chain(&mut step.exit);
+            step.job.iter_mut().chain(conditions.map(|evaluation| &mut evaluation.job))
+        });
+        exit.map(|evaluation| &mut evaluation.job).chain(of_steps).find(|job| job.id == id)
+    })
 }

@@ -154,10 +154,13 @@ fn subject(event: &Event, state: &Submission) -> Subject {
     let work_item = id("work_item").map(WorkItemId);
     let step_run = id("step_run").map(StepRunId);
     let of_item = || work_item.and_then(|id| state.work_item(id)).map(|(_, step, _)| step.id);
-    let of_job = || id("job").and_then(|id| state.job(crate::id::JobId(id))).map(|(_, step, _)| step.id);
+    let job = id("job").and_then(|id| state.job(crate::id::JobId(id)));
+    let of_job = || job.and_then(|placed| Some(placed.step?.id));
     let step_run = step_run.or_else(of_item).or_else(of_job);
     let of_step = || step_run.and_then(|id| state.step_run(id)).map(|(stage, _)| stage.id);
-    let stage_run = id("stage_run").map(StageRunId).or_else(of_step);
+    // What evaluates the exit condition of a stage is of no step.
+    let of_stage_exit = || job.map(|placed| placed.stage.id);
+    let stage_run = id("stage_run").map(StageRunId).or_else(of_step).or_else(of_stage_exit);
     Subject { stage_run, step_run, work_item }
 }
 

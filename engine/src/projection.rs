@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     Json,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, UserName, WorkItemId},
-    state::{Job, JobSpec, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Job, JobSpec, PlacedJob, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::{Timer, TimerKind},
 };
@@ -215,13 +215,13 @@ pub struct DecisionRow {
 pub struct JobRow {
     /// Its id.
     pub id: JobId,
-    /// Its step run.
-    pub step_run: StepRunId,
+    /// Its step run; none where it evaluates the exit condition of a stage.
+    pub step_run: Option<StepRunId>,
     /// The process's name.
     pub process: String,
     /// The stage's name.
     pub stage: String,
-    /// The step's name.
+    /// The step's name; empty where there is no step run.
     pub step: String,
     /// What it runs.
     pub spec: Arc<JobSpec>,
@@ -283,10 +283,10 @@ pub fn project(state: &Submission) -> Projection {
         step_runs: steps().map(|(stage, step)| (step.id, step_run_row(stage, step))).collect(),
         work_items: items().map(|(stage, step, item)| (item.id, work_item_row(state, stage, step, item))).collect(),
         decisions: items().filter_map(|(_, step, item)| Some((item.id, decision_row(step, item)?))).collect(),
-        jobs: steps()
-            .filter_map(|(stage, step)| step.job.as_ref().map(|job| (stage, step, job)))
-            .filter(|(_, _, job)| job.is_live() && !state.holds(job))
-            .map(|(stage, step, job)| (job.id, job_row(state, stage, step, job)))
+        jobs: state
+            .jobs()
+            .filter(|placed| placed.job.is_live() && !state.holds(placed.job))
+            .map(|placed| (placed.job.id, job_row(state, placed)))
             .collect(),
         timers: timer_rows(state),
     }
@@ -427,13 +427,14 @@ fn decision_row(step: &StepRun, item: &WorkItem) -> Option<DecisionRow> {
     })
 }
 
-fn job_row(state: &Submission, stage: &StageRun, step: &StepRun, job: &Job) -> JobRow {
+fn job_row(state: &Submission, placed: PlacedJob<'_>) -> JobRow {
+    let PlacedJob { stage, step, condition: _, job } = placed;
     JobRow {
         id: job.id,
-        step_run: step.id,
+        step_run: step.map(|step| step.id),
         process: state.process.name.clone(),
         stage: stage.name.clone(),
-        step: step.name.clone(),
+        step: step.map(|step| step.name.clone()).unwrap_or_default(),
         spec: Arc::clone(&job.spec),
         attempt: job.attempt,
         token: job.token.reveal().to_owned(),

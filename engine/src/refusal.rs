@@ -43,6 +43,12 @@ pub enum Refusal {
         /// The stages that there are.
         known: String,
     },
+    /// The submission has no run of this stage that met an error of its own.
+    #[error("stage `{stage}` has not met an error of its own: where one of its steps did, retry the step")]
+    StageNotInError {
+        /// The stage's name.
+        stage: String,
+    },
     /// The submission has ended.
     #[error("the submission has ended: it is {status}")]
     SubmissionEnded {
@@ -281,6 +287,7 @@ impl Refusal {
             Self::StepNotInError { .. } => "STEP_NOT_IN_ERROR",
             Self::MigrationUnfit { .. } => "MIGRATION_UNFIT",
             Self::StageUnknown { .. } => "STAGE_UNKNOWN",
+            Self::StageNotInError { .. } => "STAGE_NOT_IN_ERROR",
             Self::SubmissionEnded { .. } => "SUBMISSION_ENDED",
             Self::SubmissionStatusUnfit { .. } => "SUBMISSION_STATUS_UNFIT",
             Self::EndingAlready { .. } => "ENDING_ALREADY",

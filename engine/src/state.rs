@@ -60,6 +60,8 @@ pub struct Submission {
     pub ignored_change: Option<IgnoredChange>,
     /// The submission that this one takes the place of.
     pub resubmission: Option<Resubmission>,
+    /// How many events there were that may change what a condition says: what an evaluation was asked on.
+    pub changes: u64,
 }
 
 /// Decisions that a change of the record does not touch: their steps complete by them when they are reached again.
@@ -257,6 +259,8 @@ pub struct StageRun {
     pub steps: Vec<StepRun>,
     /// How it was ended, where somebody sent the submission back.
     pub sent_back: Option<SentBack>,
+    /// The evaluation of its exit condition, where a flow is asked for it.
+    pub exit: Option<Box<Evaluation>>,
 }
 
 /// That somebody sent the submission back to an earlier stage.
@@ -307,6 +311,46 @@ pub struct StepRun {
     pub reminded: u32,
     /// How many of its escalations are over.
     pub escalated: u32,
+    /// The evaluation of its entry condition, where a flow is asked for it.
+    pub entry: Option<Box<Evaluation>>,
+    /// The evaluation of its exit condition, where a flow is asked for it.
+    pub exit: Option<Box<Evaluation>>,
+}
+
+/// A condition that an evaluation flow may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "of", content = "run", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Condition {
+    /// Whether a stage is completed.
+    StageExit(StageRunId),
+    /// Whether a step starts.
+    StepEntry(StepRunId),
+    /// Whether an approval step is completed.
+    StepExit(StepRunId),
+}
+
+impl Condition {
+    /// What it is of, as it is written everywhere outside the code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StageExit(_) => "STAGE_EXIT",
+            Self::StepEntry(_) => "STEP_ENTRY",
+            Self::StepExit(_) => "STEP_EXIT",
+        }
+    }
+}
+
+/// What an evaluation flow was last asked about a condition, and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The job; a new one each time that it is asked.
+    pub job: Job,
+    /// How many changes the submission had seen when it was asked: with more of them, the answer is stale.
+    pub asked_on: u64,
+    /// The answer. None while it is awaited, and where it was stale or never came.
+    pub met: Option<bool>,
+    /// When it was answered.
+    pub answered_at: Option<Timestamp>,
 }
 
 /// That an administrator settled a step.
@@ -526,7 +570,7 @@ impl Decision {
     }
 }
 
-/// One background step run, to be carried out by a worker.
+/// One background step run, or one evaluation, to be carried out by a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Its id: the same in every attempt.
@@ -554,7 +598,7 @@ pub struct Job {
 pub struct JobSpec {
     /// `AUTOLAUNCHED` or `EVALUATION`.
     pub kind: JobKind,
-    /// The flow version that was active when the step started.
+    /// The flow version that was active when the step started, or when the condition was asked about.
     pub flow: VersionRef,
     /// Where it is sent.
     pub task_queue: String,
@@ -640,14 +684,25 @@ impl Submission {
         })
     }
 
-    /// The job with this id, with its step run and stage run.
-    pub fn job(&self, id: JobId) -> Option<(&StageRun, &StepRun, &Job)> {
-        self.stage_runs.iter().rev().find_map(|stage| {
-            stage
-                .steps
-                .iter()
-                .find_map(|step| step.job.as_ref().filter(|job| job.id == id).map(|job| (stage, step, job)))
-        })
+    /// The job with this id, and what it belongs to.
+    pub fn job(&self, id: JobId) -> Option<PlacedJob<'_>> {
+        self.stage_runs.iter().rev().flat_map(StageRun::jobs).find(|placed| placed.job.id == id)
+    }
+
+    /// Every job: those of background steps, and the latest one of each condition that a flow is asked about.
+    pub fn jobs(&self) -> impl Iterator<Item = PlacedJob<'_>> {
+        self.stage_runs.iter().flat_map(StageRun::jobs)
+    }
+
+    /// What a flow was last asked about a condition.
+    pub fn evaluation(&self, condition: Condition) -> Option<&Evaluation> {
+        match condition {
+            Condition::StageExit(id) => {
+                self.stage_runs.iter().rev().find(|stage| stage.id == id).and_then(|stage| stage.exit.as_deref())
+            }
+            Condition::StepEntry(id) => self.step_run(id).and_then(|(_, step)| step.entry.as_deref()),
+            Condition::StepExit(id) => self.step_run(id).and_then(|(_, step)| step.exit.as_deref()),
+        }
     }
 
     /// The latest run of each step, by the step's name.
@@ -696,7 +751,39 @@ impl StepRun {
     }
 }
 
+impl Evaluation {
+    /// Whether an answer is awaited.
+    pub fn is_awaited(&self) -> bool {
+        self.job.is_live()
+    }
+}
+
+/// A job, with what it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct PlacedJob<'a> {
+    /// The stage run.
+    pub stage: &'a StageRun,
+    /// The step run; none for a stage's exit condition.
+    pub step: Option<&'a StepRun>,
+    /// The condition that it evaluates; none for a background step's flow.
+    pub condition: Option<Condition>,
+    /// The job.
+    pub job: &'a Job,
+}
+
 impl StageRun {
+    /// Its jobs: of its background steps, and of the conditions that a flow is asked about.
+    pub fn jobs(&self) -> impl Iterator<Item = PlacedJob<'_>> {
+        let exit = self.exit.iter().map(|exit| (None, Some(Condition::StageExit(self.id)), &exit.job));
+        let steps = self.steps.iter().flat_map(|step| {
+            let own = step.job.iter().map(|job| (None, job));
+            let entry = step.entry.iter().map(|entry| (Some(Condition::StepEntry(step.id)), &entry.job));
+            let exit = step.exit.iter().map(|exit| (Some(Condition::StepExit(step.id)), &exit.job));
+            own.chain(entry).chain(exit).map(move |(condition, job)| (Some(step), condition, job))
+        });
+        exit.chain(steps).map(|(step, condition, job)| PlacedJob { stage: self, step, condition, job })
+    }
+
     /// The step run of this name.
     pub fn step(&self, name: &str) -> Option<&StepRun> {
         self.steps.iter().find(|step| step.name == name)

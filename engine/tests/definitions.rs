@@ -11,8 +11,9 @@ use std::{
 use quorate_engine::{
     definition::{
         AssignRule, Complaint, DEFINITION_BYTES_MAX, Document, Everything, Execution, FlowType, Kind, Known, Named,
-        OnNoApprovers, OnRejection, Outcome, Process, Quorum, RejectRule, Severity, StageExit, StepKind, StepStart,
-        Target, UserOrGroup, Whom, documents, kind_of, read_calendar, read_directory, read_flow, read_process,
+        OnNoApprovers, OnRejection, Outcome, Process, Quorum, RejectRule, Severity, StageExit, StepExit, StepKind,
+        StepStart, Target, UserOrGroup, Whom, documents, kind_of, read_calendar, read_directory, read_flow,
+        read_process,
     },
     directory::Directory,
 };
@@ -96,6 +97,11 @@ fn calendars_are_complained_of_as_the_table_says() {
 #[test]
 fn background_steps_are_complained_of_as_the_table_says() {
     check_table(include_str!("definitions/backgrounds.txt"), &PROCESS, process_complaints);
+}
+
+#[test]
+fn evaluations_are_complained_of_as_the_table_says() {
+    check_table(include_str!("definitions/evaluations.txt"), &PROCESS, process_complaints);
 }
 
 #[test]

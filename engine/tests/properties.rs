@@ -27,7 +27,7 @@ use quorate_engine::{
     delegation::Delegation,
     expression::Expression,
     id::{JobId, UserName, WorkItemId},
-    state::{Assignee, Submission, Verdict, VersionRef, WorkItem},
+    state::{Assignee, StageRun, Submission, Verdict, VersionRef, WorkItem},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -222,6 +222,10 @@ enum Ask {
         who: usize,
         step: usize,
     },
+    RetryStage {
+        who: usize,
+        stage: usize,
+    },
     Skip {
         who: usize,
         step: usize,
@@ -362,7 +366,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => administrator.clone().prop_map(|who| Ask::Suspend { who }),
         2 => administrator.clone().prop_map(|who| Ask::Resume { who }),
         1 => (administrator.clone(), numbers.clone()).prop_map(|(who, stage)| Ask::GoTo { who, stage }),
-        1 => (administrator, numbers.clone()).prop_map(|(who, change)| Ask::Migrate { who, change }),
+        1 => (administrator.clone(), numbers.clone()).prop_map(|(who, change)| Ask::Migrate { who, change }),
+        1 => (administrator, numbers.clone()).prop_map(|(who, stage)| Ask::RetryStage { who, stage }),
         2 => prop_oneof![Just(1_000), Just(11_000), Just(310_000), Just(1_000_000)]
             .prop_map(|milliseconds| Ask::Wait { milliseconds }),
         2 => (numbers, attempt()).prop_map(|(job, attempt)| Ask::Overdue { job, attempt }),
@@ -443,6 +448,8 @@ fn outcome() -> impl Strategy<Value = ReportOutcome> {
         1 => Just(ReportOutcome::Heartbeat),
         4 => Just(ReportOutcome::Completed { output: json!({ "ok": true }) }),
         2 => Just(ReportOutcome::Completed { output: json!({}) }),
+        4 => Just(ReportOutcome::Completed { output: json!({ "isOrchestrationConditionMet": true, "ok": true }) }),
+        3 => Just(ReportOutcome::Completed { output: json!({ "isOrchestrationConditionMet": false, "ok": false }) }),
         2 => Just(failed("DOWN", true)),
         1 => Just(failed("DOWN", false)),
         1 => Just(failed("NO", true)),
@@ -499,6 +506,9 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
         Ask::Cancel { who } => Some(Command::Cancel { by: actor(*who), comment: String::new() }),
         Ask::Comment { who } => Some(Command::Comment { by: actor(*who), comment: "a word".to_owned() }),
         Ask::Retry { who, step } => Some(Command::RetryStep { by: actor(*who), step: step_name(state, *step)? }),
+        Ask::RetryStage { who, stage } => {
+            Some(Command::RetryStage { by: actor(*who), stage: choose(&state.stage_runs, *stage)?.name.clone() })
+        }
         Ask::Skip { who, step } => Some(Command::SkipStep {
             by: actor(*who),
             step: step_name(state, *step)?,
@@ -641,8 +651,7 @@ fn overridden(work_item: WorkItemId, step: &str, by_name: bool) -> OverrideTarge
 }
 
 fn chosen_attempt(state: &Submission, job: usize, attempt: Attempt) -> Option<(JobId, u32)> {
-    let steps = state.stage_runs.iter().rev().flat_map(|stage| &stage.steps);
-    let jobs: Vec<_> = steps.filter_map(|step| step.job.as_ref()).collect();
+    let jobs: Vec<_> = state.stage_runs.iter().rev().flat_map(StageRun::jobs).map(|placed| placed.job).collect();
     // Live ones are what most reports are of.
     let live: Vec<_> = jobs.iter().copied().filter(|job| job.is_live()).collect();
     let job = choose(if live.is_empty() { &jobs } else { &live }, job)?;

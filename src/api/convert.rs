@@ -5,7 +5,7 @@ use quorate_engine::{
     Json,
     event::Event,
     projection::{DecisionRow, SubmissionRow, WorkItemRow},
-    state::{self, Assignee, Failure, StageRun, StepRun, Submission, WorkItem},
+    state::{self, Assignee, Evaluation, Failure, StageRun, StepRun, Submission, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, VersionStatus, WorkItemStatus},
 };
 use quorate_store::{log::StoredEvent, query::WorkItemEntry, store::OpenJobRow};
@@ -104,6 +104,21 @@ fn stage_run(state: &Submission, run: &StageRun) -> v1::StageRun {
             by: sent.by.to_string(),
             comment: sent.comment.clone(),
         }),
+        exit: run.exit.as_deref().map(evaluation),
+    }
+}
+
+fn evaluation(evaluation: &Evaluation) -> v1::Evaluation {
+    let job = &evaluation.job;
+    v1::Evaluation {
+        flow: job.spec.flow.name.clone(),
+        flow_version: job.spec.flow.version,
+        job: job.id.to_string(),
+        attempt: job.attempt,
+        status: job_status(job.status).into(),
+        met: evaluation.met,
+        asked_at: Some(timestamp(job.scheduled_at)),
+        answered_at: evaluation.answered_at.map(timestamp),
     }
 }
 
@@ -132,6 +147,8 @@ fn step_run(state: &Submission, stage: &StageRun, run: &StepRun) -> v1::StepRun 
         due_at: run.deadlines.due_at.map(timestamp),
         overdue: run.overdue,
         expires_at: run.deadlines.expiry.map(|expiry| timestamp(expiry.at)),
+        entry: run.entry.as_deref().map(evaluation),
+        exit: run.exit.as_deref().map(evaluation),
     }
 }
 
@@ -284,6 +301,7 @@ pub(super) fn open_job(row: OpenJobRow) -> v1::OpenJob {
         step: job.step,
         available_at: Some(timestamp(job.available_at)),
         started_at: job.started_at.map(timestamp),
+        kind: job.spec.kind.as_str().to_owned(),
     }
 }
 

@@ -59,6 +59,7 @@ pub const REASONS: &[&str] = &[
     "ROUNDS_EXCEEDED",
     "SEND_BACK_UNFIT",
     "SEPARATION_OF_DUTIES",
+    "STAGE_NOT_IN_ERROR",
     "STAGE_UNKNOWN",
     "STEP_NOT_IN_ERROR",
     "STEP_NOT_IN_PROGRESS",
@@ -210,6 +211,7 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::AssigneeUnfit { .. } | Refusal::SendBackUnfit { .. } => {
             with_fields(reason, &message, [("to".to_owned(), message.clone())])
         }
+        Refusal::StageNotInError { stage } => precondition(reason, &message, "stage", [text("stage", stage)]),
         Refusal::AttemptNotLive { attempt } => precondition(reason, &message, "job", [text("attempt", attempt)]),
         Refusal::NotAssignee { .. }
         | Refusal::DelegationUnfit { .. }

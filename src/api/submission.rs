@@ -180,7 +180,12 @@ impl SubmissionService for Api {
         request: Request<v1::SubmissionServiceRetryStepRequest>,
     ) -> Result<Response<v1::SubmissionServiceRetryStepResponse>, Status> {
         let (principal, message) = self.caller(request, &[Role::Administrator]).await?;
-        let command = Command::RetryStep { by: principal.actor(), step: message.step.clone() };
+        let by = principal.actor();
+        let command = match (message.step.as_str(), message.stage.as_str()) {
+            (step, "") => Command::RetryStep { by, step: step.to_owned() },
+            ("", stage) => Command::RetryStage { by, stage: stage.to_owned() },
+            _ => return Err(errors::invalid_field("stage", "a step or a stage is retried, not both")),
+        };
         let key = request_key(&principal, &message.request_id, "RetryStep", &message)?;
         let submission = Some(self.command(&principal, &message.id, command, key).await?);
         Ok(Response::new(v1::SubmissionServiceRetryStepResponse { submission }))

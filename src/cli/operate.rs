@@ -46,6 +46,9 @@ pub(crate) struct RetryArgs {
     pub(crate) id: String,
     /// The step's name
     pub(crate) step: String,
+    /// The name is that of a stage, which met an error of its own: by its exit condition, its routing, or a stall
+    #[arg(long)]
+    pub(crate) stage: bool,
 }
 
 /// Arguments of `quorate skip`.
@@ -170,10 +173,11 @@ pub(crate) async fn comment(args: CommentArgs, session: &mut Session<'_, '_>) ->
     print_submission(answer.submission, session)
 }
 
-/// Starts a new attempt of a step.
+/// Starts a new attempt of a step, or looks at a stage again.
 pub(crate) async fn retry(args: RetryArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
     let client = &session.client;
-    let request = v1::SubmissionServiceRetryStepRequest { id: args.id, step: args.step, request_id: request_id() };
+    let (step, stage) = if args.stage { (String::new(), args.step) } else { (args.step, String::new()) };
+    let request = v1::SubmissionServiceRetryStepRequest { id: args.id, step, stage, request_id: request_id() };
     let answer = client.call(async || client.submissions().retry_step(request.clone()).await).await?;
     print_submission(answer.submission, session)
 }

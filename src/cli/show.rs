@@ -347,15 +347,17 @@ fn print_submission(submission: &Submission, out: &mut dyn Write) -> io::Result<
     for stage in &submission.stages {
         let name = in_round(&stage.name, stage.round);
         let status = enum_name(stage.status().as_str_name(), "STAGE_RUN_STATUS_");
-        let note = stage.failure.as_ref().map(failed).unwrap_or_default();
+        let note = stage.failure.as_ref().map_or_else(|| asked(stage.exit.as_ref()), failed);
         steps.row([&name, "", status, &time(stage.started_at.as_ref()), &time(stage.ended_at.as_ref()), &note]);
         for step in &stage.steps {
             let status = enum_name(step.status().as_str_name(), "STEP_RUN_STATUS_");
             let flow = format!("flow {} version {}, attempt {}", step.flow, step.flow_version, step.attempt);
+            let asked = asked(step.exit.as_ref().or(step.entry.as_ref()));
             let flow = match &step.reused {
                 Some(reused) => reused_by(reused, &submission.id),
-                None if step.flow.is_empty() => due(step),
-                None => flow,
+                None if !step.flow.is_empty() => flow,
+                None if asked.is_empty() => due(step),
+                None => asked,
             };
             let note = step.failure.as_ref().map_or(flow, failed);
             let step_name = in_round(&step.name, step.round);
@@ -476,11 +478,23 @@ fn print_definition(definition: &str, out: &mut dyn Write) -> io::Result<()> {
     lines.into_iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
+/// What an evaluation flow was asked last, and its answer.
+fn asked(evaluation: Option<&v1::Evaluation>) -> String {
+    let Some(evaluation) = evaluation else { return String::new() };
+    let status = enum_name(evaluation.status().as_str_name(), "JOB_STATUS_");
+    let answer = match evaluation.met {
+        Some(true) => "met",
+        Some(false) => "not met",
+        None => status,
+    };
+    format!("flow {} version {}: {answer}", evaluation.flow, evaluation.flow_version)
+}
+
 fn print_jobs(jobs: &[OpenJob], out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new(&["JOB", "FLOW", "QUEUE", "STATUS", "ATTEMPT", "SUBMISSION", "STEP", "AVAILABLE"]);
     for job in jobs {
         let status = enum_name(job.status().as_str_name(), "JOB_STATUS_");
-        let step = format!("{}/{}", job.stage, job.step);
+        let step = if job.step.is_empty() { job.stage.clone() } else { format!("{}/{}", job.stage, job.step) };
         let (attempt, available) = (job.attempt.to_string(), time(job.available_at.as_ref()));
         table.row([&job.job, &job.flow, &job.task_queue, status, &attempt, &job.submission, &step, &available]);
     }

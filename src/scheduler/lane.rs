@@ -428,8 +428,7 @@ fn not_found(command: &Command) -> Rejection {
 
 /// The flow versions that live jobs of a submission are bound to.
 pub(super) fn live_flows(state: &Submission) -> impl Iterator<Item = &VersionRef> {
-    let steps = state.stage_runs.iter().flat_map(|stage| &stage.steps);
-    steps.filter_map(|step| step.job.as_ref()).filter(|job| job.is_live()).map(|job| &job.spec.flow)
+    state.jobs().filter(|placed| placed.job.is_live()).map(|placed| &placed.job.spec.flow)
 }
 
 /// The jobs of a commit that may go out now.

@@ -138,7 +138,7 @@ fn job(submission: SubmissionId, step_run: StepRunId, at: Timestamp) -> JobRow {
     let id = JobId(Uuid::now_v7());
     JobRow {
         id,
-        step_run,
+        step_run: Some(step_run),
         process: "purchase-request".to_owned(),
         stage: "review".to_owned(),
         step: "check_budget".to_owned(),

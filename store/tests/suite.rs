@@ -68,6 +68,7 @@ claims! {
     }
     true jobs {
         a_job_is_left_to_its_publisher_and_then_to_the_relay,
+        a_job_of_a_stages_exit_condition_has_no_step,
         a_job_for_later_is_delivered_when_it_is_due,
         a_started_job_is_not_delivered_again,
         a_published_job_reads_as_pending_in_the_projection,

@@ -7,11 +7,11 @@ use crate::{
     Json,
     context::Context,
     decision_rule::Votes,
-    definition::{ApprovalStep, DecisionRule, Quorum, RejectRule, Route, StageExit, StepStart, Target},
+    definition::{ApprovalStep, DecisionRule, Quorum, RejectRule, Route, StageExit, StepExit, StepStart, Target},
     event::Because,
     expression::Expression,
     id::StepRunId,
-    state::{StepRun, Submission},
+    state::{Condition, StepRun, Submission},
     status::StepRunStatus,
 };
 
@@ -51,6 +51,7 @@ impl Draft<'_, '_> {
         let step = steps.iter().find(|step| step.name == *name)?;
         match &step.start {
             StepStart::After(names) => Some(after(names, &run.steps)),
+            StepStart::Evaluation(flow) => Some(self.answered("start", &flow.flow, Condition::StepEntry(step_run))),
             start @ (StepStart::StageStarts | StepStart::When(_)) => self.start_because(start, &[]),
         }
     }
@@ -60,6 +61,7 @@ impl Draft<'_, '_> {
             StepStart::StageStarts => None,
             StepStart::After(names) => Some(after(names, runs)),
             StepStart::When(condition) => Some(self.because("start: when", condition)),
+            StepStart::Evaluation(flow) => Some(evaluation("start", &flow.flow)),
         }
     }
 
@@ -67,8 +69,9 @@ impl Draft<'_, '_> {
     pub(super) fn exit_because(&mut self, run: &StepRun, approval: &ApprovalStep) -> Because {
         match &approval.exit {
             _ if run.overridden.is_some() => rule("an administrator has overridden it"),
-            Some(condition) => self.because("complete: when", condition),
-            None => votes(run, approval),
+            StepExit::When(condition) => self.because("complete: when", condition),
+            StepExit::Evaluation(flow) => self.answered("complete", &flow.flow, Condition::StepExit(run.id)),
+            StepExit::Settled => votes(run, approval),
         }
     }
 
@@ -77,7 +80,20 @@ impl Draft<'_, '_> {
         match exit {
             StageExit::AllCompleted => None,
             StageExit::When(condition) => Some(self.because("complete: when", condition)),
+            StageExit::Evaluation(flow) => {
+                let stage_run = self.state.current_stage()?.id;
+                Some(self.answered("complete", &flow.flow, Condition::StageExit(stage_run)))
+            }
         }
+    }
+
+    /// What a flow has answered about a condition, and on which input.
+    fn answered(&self, which: &str, flow: &str, condition: Condition) -> Because {
+        let asked = self.state.evaluation(condition);
+        let input = asked.and_then(|asked| asked.job.spec.input.as_object());
+        let values = input.into_iter().flatten().take(VALUES_MAX);
+        let values = values.map(|(name, value)| (format!("input.{name}"), bounded(value.clone()))).collect();
+        Because { values, ..evaluation(which, flow) }
     }
 
     /// Why routing goes where it goes.
@@ -107,6 +123,10 @@ impl Draft<'_, '_> {
 /// A rule that reads nothing, or nothing that is worth telling.
 pub(super) fn rule(text: &str) -> Because {
     Because { rule: text.chars().take(RULE_CHARACTERS_MAX).collect(), values: BTreeMap::new() }
+}
+
+fn evaluation(which: &str, flow: &str) -> Because {
+    rule(&format!("{which}: evaluation {flow}"))
 }
 
 fn after(names: &[String], runs: &[StepRun]) -> Because {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     command::Submit,
-    definition::{Process, Stage, StageExit, Step, StepKind, StepStart},
+    definition::{EvaluationFlow, Process, Stage, StageExit, Step, StepExit, StepKind, StepStart},
     expression::{Expression, Key, Type, Value, Variables},
     id::UserName,
     state::{Ending, Failure, FailureReason, Record, StepRun, Submission},
@@ -210,14 +210,36 @@ fn step_conditions(step: &Step) -> impl Iterator<Item = &Expression> {
 pub(super) fn entry_condition(step: &Step) -> Option<&Expression> {
     match &step.start {
         StepStart::When(condition) => Some(condition),
-        StepStart::StageStarts | StepStart::After(_) => None,
+        StepStart::StageStarts | StepStart::After(_) | StepStart::Evaluation(_) => None,
     }
 }
 
 /// The exit condition of a step, where it is an expression.
 pub(super) fn exit_condition(step: &Step) -> Option<&Expression> {
     match &step.kind {
-        StepKind::Approval(approval) => approval.exit.as_ref(),
+        StepKind::Approval(approval) => match &approval.exit {
+            StepExit::When(condition) => Some(condition),
+            StepExit::Settled | StepExit::Evaluation(_) => None,
+        },
+        StepKind::Background(_) => None,
+    }
+}
+
+/// The flow that is asked about the entry condition of a step.
+pub(super) fn entry_evaluation(step: &Step) -> Option<&EvaluationFlow> {
+    match &step.start {
+        StepStart::Evaluation(flow) => Some(flow),
+        StepStart::StageStarts | StepStart::After(_) | StepStart::When(_) => None,
+    }
+}
+
+/// The flow that is asked about the exit condition of a step.
+pub(super) fn exit_evaluation(step: &Step) -> Option<&EvaluationFlow> {
+    match &step.kind {
+        StepKind::Approval(approval) => match &approval.exit {
+            StepExit::Evaluation(flow) => Some(flow),
+            StepExit::Settled | StepExit::When(_) => None,
+        },
         StepKind::Background(_) => None,
     }
 }
@@ -225,4 +247,10 @@ pub(super) fn exit_condition(step: &Step) -> Option<&Expression> {
 /// Whether something outside the submission can change what a condition says.
 pub(super) fn is_awaited(condition: &Expression) -> bool {
     condition.reads("record") || condition.reads("now")
+}
+
+/// Whether something outside the submission can make a flow be asked again that has answered no. The time cannot: no timer
+/// asks a flow again.
+pub(super) fn is_asked_again(flow: &EvaluationFlow) -> bool {
+    flow.input.values().any(|input| input.reads("record"))
 }

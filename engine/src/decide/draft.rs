@@ -2,7 +2,7 @@
 
 use crate::{
     context::Context,
-    definition::Step,
+    definition::{Stage, Step},
     event::{Because, Event, EventKind, NewStepRun},
     evolve::evolve,
     expression::Value,
@@ -79,5 +79,14 @@ impl<'d, 'c> Draft<'d, 'c> {
             None => &process.stages.get(process.stage_index(&run.name)?)?.steps,
         };
         Some((run, steps))
+    }
+
+    /// The definition of a stage run; `None` for that of a rejection, recall or cancel path.
+    pub(super) fn stage_definition(&self, run: &StageRun) -> Option<&'c Stage> {
+        let process = self.context.process;
+        match run.ending {
+            Some(_) => None,
+            None => process.stages.iter().find(|stage| stage.name == run.name),
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     id::{JobId, StepRunId, Token},
     projection::{later, milliseconds},
     refusal::Refusal,
-    state::{Failure, FailureReason, Job, RetryPolicy},
+    state::{Condition, Failure, FailureReason, Job, RetryPolicy},
     status::JobStatus,
 };
 
@@ -21,6 +21,9 @@ use super::{draft::Draft, has_passed};
 /// How much of an error's code and message is kept, in characters.
 const CODE_CHARACTERS_MAX: usize = 100;
 const MESSAGE_CHARACTERS_MAX: usize = 2_000;
+
+/// The field of an evaluation flow's output that says whether the condition holds.
+const CONDITION_MET: &str = "isOrchestrationConditionMet";
 
 /// An attempt that did not succeed.
 struct AttemptError {
@@ -31,9 +34,28 @@ struct AttemptError {
     reason: FailureReason,
 }
 
+/// What a job was made for.
+#[derive(Clone, Copy)]
+enum JobOf {
+    /// A background step.
+    Step(StepRunId),
+    /// A condition.
+    Condition(Condition),
+}
+
+/// A result that cannot be taken: another attempt may give one that can.
+fn output_invalid(message: &str) -> AttemptError {
+    AttemptError {
+        code: "OUTPUT_INVALID".to_owned(),
+        message: message.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+        retryable: true,
+        reason: FailureReason::FlowFailed,
+    }
+}
+
 impl Draft<'_, '_> {
     pub(super) fn report(&mut self, report: &Report) -> Result<(), Refusal> {
-        let (step_run, job) = self.live_job(report.job, report.attempt)?;
+        let (of, job) = self.live_job(report.job, report.attempt)?;
         if job.token != report.token {
             return Err(Refusal::AttemptNotLive { attempt: report.attempt });
         }
@@ -48,7 +70,7 @@ impl Draft<'_, '_> {
                 }
             }
             ReportOutcome::Heartbeat => self.heartbeat = true,
-            ReportOutcome::Completed { output } => self.complete_job(step_run, &job, output),
+            ReportOutcome::Completed { output } => self.complete_job(of, &job, output),
             ReportOutcome::Failed { code, message, retryable } => {
                 let error = AttemptError {
                     code: code.chars().take(CODE_CHARACTERS_MAX).collect(),
@@ -56,7 +78,7 @@ impl Draft<'_, '_> {
                     retryable: *retryable,
                     reason: FailureReason::FlowFailed,
                 };
-                self.fail_attempt(step_run, &job, error);
+                self.fail_attempt(of, &job, error);
             }
         }
         Ok(())
@@ -69,7 +91,7 @@ impl Draft<'_, '_> {
         attempt: u32,
         heartbeat_at: Option<Timestamp>,
     ) -> Result<(), Refusal> {
-        let (step_run, job) = self.live_job(job, attempt)?;
+        let (of, job) = self.live_job(job, attempt)?;
         let now = self.context.now;
         let retry = &job.spec.retry;
         let silent_since = job.started_at.map(|started| heartbeat_at.map_or(started, |at| at.max(started)));
@@ -92,47 +114,54 @@ impl Draft<'_, '_> {
         } else {
             return Ok(());
         };
-        self.fail_attempt(step_run, &job, error);
+        self.fail_attempt(of, &job, error);
         Ok(())
     }
 
-    /// The job and its step run, if this attempt is the live one.
-    fn live_job(&self, id: JobId, attempt: u32) -> Result<(StepRunId, Job), Refusal> {
-        let (_, step, job) = self.state.job(id).ok_or(Refusal::JobNotFound)?;
+    /// The job and what it is of, if this attempt is the live one.
+    fn live_job(&self, id: JobId, attempt: u32) -> Result<(JobOf, Job), Refusal> {
+        let placed = self.state.job(id).ok_or(Refusal::JobNotFound)?;
+        let job = placed.job;
         if self.state.status.is_terminal() || !job.is_live() || job.attempt != attempt {
             return Err(Refusal::AttemptNotLive { attempt });
         }
-        Ok((step.id, job.clone()))
+        let of = match (placed.condition, placed.step) {
+            (Some(condition), _) => JobOf::Condition(condition),
+            (None, Some(step)) => JobOf::Step(step.id),
+            (None, None) => return Err(Refusal::JobNotFound),
+        };
+        Ok((of, job.clone()))
     }
 
-    fn complete_job(&mut self, step_run: StepRunId, job: &Job, output: &Json) {
+    fn complete_job(&mut self, of: JobOf, job: &Job, output: &Json) {
         let flow = self.context.flows.versions.get(&job.spec.flow);
         let schema = flow.and_then(|flow| flow.output.as_ref());
         let violations = schema.map(|schema| schema.violations(output)).unwrap_or_default();
         if !violations.is_empty() {
             let violations: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
-            let error = AttemptError {
-                code: "OUTPUT_INVALID".to_owned(),
-                message: violations.join("; ").chars().take(MESSAGE_CHARACTERS_MAX).collect(),
-                retryable: true,
-                reason: FailureReason::FlowFailed,
-            };
-            self.fail_attempt(step_run, job, error);
+            self.fail_attempt(of, job, output_invalid(&violations.join("; ")));
             return;
         }
-        self.emit(EventKind::JobCompleted { job: job.id, attempt: job.attempt });
-        self.emit(EventKind::StepCompleted {
-            step_run,
-            outputs: Arc::new(output.clone()),
-            settled: None,
-            reused: None,
-            because: None,
-        });
-        self.progress();
+        match of {
+            JobOf::Step(step_run) => {
+                self.emit(EventKind::JobCompleted { job: job.id, attempt: job.attempt });
+                let outputs = Arc::new(output.clone());
+                self.emit(EventKind::StepCompleted { step_run, outputs, settled: None, reused: None, because: None });
+                self.progress();
+            }
+            JobOf::Condition(condition) => match output.get(CONDITION_MET).and_then(Json::as_bool) {
+                Some(met) => self.complete_evaluation(condition, job.id, job.attempt, met),
+                None => {
+                    let message =
+                        format!("{CONDITION_MET}: true or false is needed, with which a flow answers a condition");
+                    self.fail_attempt(of, job, output_invalid(&message));
+                }
+            },
+        }
     }
 
-    /// The next attempt, or, when there is none, the step's failure.
-    fn fail_attempt(&mut self, step_run: StepRunId, job: &Job, error: AttemptError) {
+    /// The next attempt, or, when there is none, the failure of the step or the condition.
+    fn fail_attempt(&mut self, of: JobOf, job: &Job, error: AttemptError) {
         let retry = &job.spec.retry;
         let made = job.attempt - job.attempts_before;
         let next_at = self.context.now.checked_add(self.retry_delay(retry, made)).unwrap_or(Timestamp::MAX);
@@ -160,7 +189,11 @@ impl Draft<'_, '_> {
             error.message
         );
         self.emit(EventKind::JobFailed { job: job.id, attempt: job.attempt, code: error.code, message: error.message });
-        self.fail_step(step_run, Failure { reason: error.reason, message });
+        let failure = Failure { reason: error.reason, message };
+        match of {
+            JobOf::Step(step_run) => self.fail_step(step_run, failure),
+            JobOf::Condition(condition) => self.fail_condition(condition, failure),
+        }
         self.progress();
     }
 

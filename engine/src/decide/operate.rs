@@ -19,6 +19,10 @@ pub(super) fn suspend(draft: &mut Draft<'_, '_>, by: &Actor, comment: &str) -> R
     check_not_ended(&draft.state)?;
     check_administrator(by)?;
     check_in_progress(&draft.state)?;
+    // What a flow would answer now may not hold when the submission goes on: it is asked again then.
+    if let Some(stage_run) = draft.state.current_stage().map(|stage| stage.id) {
+        draft.stop_evaluations(stage_run);
+    }
     draft.emit(EventKind::SubmissionSuspended { by: by.name.clone(), comment: comment.to_owned() });
     Ok(())
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use crate::{
     decision_rule::Votes,
-    definition::{ApprovalStep, OnRejection, Outcome, Stage, StageExit, Step, StepKind, StepStart, Target},
+    definition::{ApprovalStep, OnRejection, Outcome, StageExit, Step, StepExit, StepKind, StepStart, Target},
     event::{Because, EventKind},
     id::{StageRunId, StepRunId},
-    state::{Ending, Failure, FailureReason, StageRun, StepRun, Verdict},
+    state::{Condition, Ending, Evaluation, Failure, FailureReason, StageRun, StepRun, Verdict},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
 use super::{
     EVENTS_MAX, ROUNDS_MAX, VISITS_MAX, because,
-    conditions::{entry_condition, exit_condition, is_awaited},
+    conditions::{entry_condition, entry_evaluation, exit_condition, exit_evaluation, is_asked_again, is_awaited},
     draft::Draft,
     open_items, start,
 };
@@ -33,6 +33,8 @@ impl Draft<'_, '_> {
         loop {
             match self.pass() {
                 Pass::Changed => {}
+                // Flows are asked about conditions once all else is done, so that they are asked about how things stand then.
+                Pass::Settled if self.ask_evaluations() => {}
                 Pass::Settled if self.end_if_stalled() => {}
                 Pass::Settled => return,
             }
@@ -91,22 +93,11 @@ impl Draft<'_, '_> {
         let Some((run, steps)) = self.current() else { return Ok(false) };
         match self.stage_definition(run).map(|stage| &stage.exit) {
             Some(StageExit::When(condition)) => self.holds(condition),
+            Some(StageExit::Evaluation(_)) => Ok(self.is_met(Condition::StageExit(run.id))),
             // Those that the stage has now: in the version that it began with it may have had others, which did not start.
             Some(StageExit::AllCompleted) | None => Ok(steps
                 .iter()
                 .all(|step| run.step(&step.name).is_some_and(|run| run.status == StepRunStatus::Completed))),
-        }
-    }
-
-    /// The definition of a stage run; `None` for that of a rejection, recall or cancel path.
-    fn stage_definition<'p>(&self, run: &StageRun) -> Option<&'p Stage>
-    where
-        Self: 'p,
-    {
-        let process = self.context.process;
-        match run.ending {
-            Some(_) => None,
-            None => process.stages.iter().find(|stage| stage.name == run.name),
         }
     }
 
@@ -125,6 +116,7 @@ impl Draft<'_, '_> {
                     .iter()
                     .all(|name| stage.step(name).is_some_and(|before| before.status == StepRunStatus::Completed))),
                 StepStart::When(condition) => self.holds(condition),
+                StepStart::Evaluation(_) => Ok(self.is_met(Condition::StepEntry(step_run))),
             };
             let started = match enters {
                 Ok(false) => continue,
@@ -159,8 +151,9 @@ impl Draft<'_, '_> {
                 changed |= self.close_items(step_run, WorkItemStatus::Withdrawn);
             }
             let exits = match &approval.exit {
-                Some(condition) if !overridden => self.holds(condition),
-                Some(_) | None => Ok(settled.is_some()),
+                StepExit::When(condition) if !overridden => self.holds(condition),
+                StepExit::Evaluation(_) if !overridden => Ok(self.is_met(Condition::StepExit(step_run))),
+                StepExit::Settled | StepExit::When(_) | StepExit::Evaluation(_) => Ok(settled.is_some()),
             };
             match exits {
                 Ok(false) => {}
@@ -182,6 +175,7 @@ impl Draft<'_, '_> {
     }
 
     fn complete_approval(&mut self, step_run: StepRunId, step: &ApprovalStep, settled: Option<Verdict>) {
+        self.stop_evaluations_of(step_run);
         let Some(run) = self.state.step_run(step_run).map(|(_, run)| run.clone()) else { return };
         let outputs = Arc::new(start::approval_outputs(&run, settled));
         let because = self.exit_because(&run, step);
@@ -273,6 +267,7 @@ impl Draft<'_, '_> {
             self.stop_step(step_run, WorkItemStatus::Withdrawn);
             self.emit(EventKind::StepDiscontinued { step_run });
         }
+        self.stop_evaluations(stage_run);
         self.emit(EventKind::StageCompleted { stage_run, because });
     }
 
@@ -293,6 +288,7 @@ impl Draft<'_, '_> {
             self.stop_step(step_run, items);
             self.emit(EventKind::StepCanceled { step_run });
         }
+        self.stop_evaluations(stage_run);
         self.emit(EventKind::StageCanceled { stage_run });
     }
 
@@ -304,6 +300,7 @@ impl Draft<'_, '_> {
             self.stop_step(step_run, WorkItemStatus::Withdrawn);
             self.emit(EventKind::StepDiscontinued { step_run });
         }
+        self.stop_evaluations(stage_run);
         self.emit(EventKind::StageDiscontinued { stage_run });
     }
 
@@ -426,6 +423,7 @@ impl Draft<'_, '_> {
             self.stop_step(step_run, WorkItemStatus::Errored);
             self.emit(EventKind::StepDiscontinued { step_run });
         }
+        self.stop_evaluations(stage_run);
         self.emit(EventKind::StageFailed { stage_run, failure: failure.clone() });
         match fault_stage {
             Some(index) => {
@@ -436,12 +434,13 @@ impl Draft<'_, '_> {
         }
     }
 
-    /// Ends what a step in progress has open: its job, and its work items.
+    /// Ends what a step in progress has open: its jobs, and its work items.
     fn stop_step(&mut self, step_run: StepRunId, items: WorkItemStatus) {
         let job = self.state.step_run(step_run).and_then(|(_, run)| run.job.as_ref()).filter(|job| job.is_live());
         if let Some(job) = job.map(|job| job.id) {
             self.emit(EventKind::JobCanceled { job });
         }
+        self.stop_evaluations_of(step_run);
         self.close_items(step_run, items);
     }
 
@@ -484,17 +483,26 @@ impl Draft<'_, '_> {
     fn is_anything_awaited(&self, run: &StageRun, steps: &[Step]) -> bool {
         let exit = match self.stage_definition(run).map(|stage| &stage.exit) {
             Some(StageExit::When(condition)) => is_awaited(condition),
+            Some(StageExit::Evaluation(flow)) => is_answer_awaited(run.exit.as_deref()) || is_asked_again(flow),
             Some(StageExit::AllCompleted) | None => false,
         };
         // An ending does not wait for what may never come.
         let is_path = run.ending.is_some();
         exit || !self.state.timers().is_empty()
             || steps.iter().filter_map(|step| Some((step, run.step(&step.name)?))).any(|(step, run)| match run.status {
-                StepRunStatus::NotStarted => !is_path && entry_condition(step).is_some_and(is_awaited),
+                // An answer comes, one way or the other: an ending waits for that.
+                StepRunStatus::NotStarted => {
+                    is_answer_awaited(run.entry.as_deref())
+                        || !is_path
+                            && (entry_condition(step).is_some_and(is_awaited)
+                                || entry_evaluation(step).is_some_and(is_asked_again))
+                }
                 StepRunStatus::InProgress => {
                     run.job.as_ref().is_some_and(crate::state::Job::is_live)
                         || !open_items(run).is_empty()
                         || exit_condition(step).is_some_and(is_awaited)
+                        || is_answer_awaited(run.exit.as_deref())
+                        || exit_evaluation(step).is_some_and(is_asked_again)
                 }
                 StepRunStatus::Completed
                 | StepRunStatus::Discontinued
@@ -518,6 +526,10 @@ fn is_open(run: &StageRun) -> bool {
 pub(super) fn settled(run: &StepRun, step: &ApprovalStep) -> Option<Verdict> {
     let overridden = run.overridden.as_ref().map(|overridden| overridden.decision.verdict);
     overridden.or_else(|| step.decision.outcome(Votes::of(run)))
+}
+
+fn is_answer_awaited(evaluation: Option<&Evaluation>) -> bool {
+    evaluation.is_some_and(Evaluation::is_awaited)
 }
 
 fn steps_in_progress(run: &StageRun) -> Vec<StepRunId> {

@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Json,
-    definition::{ApprovalStep, BackgroundStep, Execution, OnNoApprovers, Step, StepKind},
+    command::Actor,
+    definition::{ApprovalStep, BackgroundStep, Execution, Flow, OnNoApprovers, Step, StepKind},
     event::EventKind,
-    id::{JobId, StepRunId, Token, WorkItemId},
-    state::{Failure, FailureReason, JobExecution, JobKind, JobSpec, StepRun, Verdict},
-    status::WorkItemStatus,
+    expression::Expression,
+    id::{JobId, StageRunId, StepRunId, Token, WorkItemId},
+    state::{Failure, FailureReason, JobExecution, JobKind, JobSpec, StepRun, Verdict, VersionRef},
+    status::{StepRunStatus, WorkItemStatus},
 };
 
 use super::{
@@ -20,7 +22,7 @@ use super::{
 /// How large a flow's input may be as JSON, in bytes: a job has to fit into 256 KiB with all that surrounds its input.
 const INPUT_BYTES_MAX: usize = 200 * 1024;
 
-impl Draft<'_, '_> {
+impl<'c> Draft<'_, 'c> {
     /// Starts a step whose entry condition holds.
     pub(super) fn start_step(&mut self, step_run: StepRunId, step: &Step) -> Result<(), Failure> {
         match &step.kind {
@@ -83,19 +85,7 @@ impl Draft<'_, '_> {
     }
 
     fn start_background(&mut self, step_run: StepRunId, step: &BackgroundStep) -> Result<(), Failure> {
-        let flows = self.context.flows;
-        let Some((version, flow)) = flows.active(&step.flow) else {
-            let message = format!("flow `{}` has no active version", step.flow);
-            return Err(Failure { reason: FailureReason::FlowNotActive, message });
-        };
-        let input = self.input(&step.input)?;
-        let violations = flow.input.as_ref().map(|schema| schema.violations(&input)).unwrap_or_default();
-        if !violations.is_empty() {
-            let violations: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
-            let message =
-                format!("the input of flow `{}` does not meet its schema: {}", step.flow, violations.join("; "));
-            return Err(Failure { reason: FailureReason::InputInvalid, message });
-        }
+        let (version, flow, input) = self.flow_to_run(&step.flow, &step.input)?;
         let execution = match step.execution {
             Execution::Sync => JobExecution::Sync(step.sync_timeout),
             Execution::Auto if !flow.waits => JobExecution::Sync(step.sync_timeout),
@@ -117,7 +107,28 @@ impl Draft<'_, '_> {
         Ok(())
     }
 
-    fn input(&mut self, fields: &BTreeMap<String, crate::expression::Expression>) -> Result<Json, Failure> {
+    /// The version of a flow that is active now, and its input, which meets the flow's schema.
+    pub(super) fn flow_to_run(
+        &mut self,
+        name: &str,
+        input: &BTreeMap<String, Expression>,
+    ) -> Result<(VersionRef, &'c Flow, Json), Failure> {
+        let flows = self.context.flows;
+        let Some((version, flow)) = flows.active(name) else {
+            let message = format!("flow `{name}` has no active version");
+            return Err(Failure { reason: FailureReason::FlowNotActive, message });
+        };
+        let input = self.input(input)?;
+        let violations = flow.input.as_ref().map(|schema| schema.violations(&input)).unwrap_or_default();
+        if !violations.is_empty() {
+            let violations: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
+            let message = format!("the input of flow `{name}` does not meet its schema: {}", violations.join("; "));
+            return Err(Failure { reason: FailureReason::InputInvalid, message });
+        }
+        Ok((version, flow, input))
+    }
+
+    fn input(&mut self, fields: &BTreeMap<String, Expression>) -> Result<Json, Failure> {
         let mut input = serde_json::Map::new();
         for (name, expression) in fields {
             let value = self.evaluate(expression)?;
@@ -134,6 +145,22 @@ impl Draft<'_, '_> {
             return Err(Failure { reason: FailureReason::InputInvalid, message });
         }
         Ok(input)
+    }
+
+    /// Brings back a stage that an error had ended, and with it the steps that the error discontinued; not the one that failed,
+    /// which is up to the caller.
+    pub(super) fn revive_stage(&mut self, stage_run: StageRunId, failed: Option<StepRunId>, by: &Actor) {
+        let stage = self.state.stage_runs.iter().find(|stage| stage.id == stage_run);
+        let steps = stage.into_iter().flat_map(|stage| &stage.steps);
+        // A step may have failed beside that one, while the submission was suspended: it gets a new attempt too.
+        let stopped = |step: &&StepRun| {
+            matches!(step.status, StepRunStatus::Discontinued | StepRunStatus::Error) && Some(step.id) != failed
+        };
+        let stopped: Vec<_> = steps.filter(stopped).map(|step| step.id).collect();
+        self.emit(EventKind::StageRevived { stage_run, by: by.name.clone() });
+        for step_run in stopped {
+            self.revive_step(step_run);
+        }
     }
 
     /// Brings back a step that an error had ended or discontinued.

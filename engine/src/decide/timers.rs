@@ -71,6 +71,7 @@ impl Draft<'_, '_> {
                 return self.fail_step(step_run, Failure { reason: FailureReason::Expired, message });
             }
         };
+        self.stop_evaluations_of(step_run);
         self.close_items(step_run, WorkItemStatus::Withdrawn);
         let outputs = serde_json::json!({ "decision": settled.as_str(), "comments": message, "reviewer": null });
         let (outputs, settled) = (Arc::new(outputs), Some(settled));

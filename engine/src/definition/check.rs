@@ -20,6 +20,7 @@ mod approval;
 mod assign;
 mod background;
 mod calendar;
+mod condition;
 mod directory;
 mod expressions;
 mod flow;

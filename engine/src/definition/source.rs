@@ -70,7 +70,7 @@ pub(super) struct Stage {
     pub(super) name: Text,
     pub(super) steps: Steps,
     #[serde(default, deserialize_with = "given")]
-    pub(super) complete: Option<Condition>,
+    pub(super) complete: Option<Spanned<Condition>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) on_error: Option<Text>,
     #[serde(default)]
@@ -81,11 +81,31 @@ pub(super) struct Stage {
 
 pub(super) type Steps = Spanned<Vec<Spanned<Step>>>;
 
-/// `{ when: expression }`.
+/// What must hold: one of the two.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Condition {
-    pub(super) when: Text,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) when: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) evaluation: Option<Evaluation>,
+}
+
+/// An evaluation flow that is asked: what a background step says of its flow, but for who waits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Evaluation {
+    pub(super) flow: Text,
+    #[serde(default)]
+    pub(super) input: BTreeMap<String, Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) timeout: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) total_timeout: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) heartbeat: Option<Text>,
+    #[serde(default)]
+    pub(super) retry: Retry,
 }
 
 /// A rule of `next`.
@@ -118,7 +138,7 @@ pub(super) struct Step {
     pub(super) background: Option<Spanned<Background>>,
 }
 
-/// When a step starts: one of the two.
+/// When a step starts: one of the three.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
@@ -126,6 +146,8 @@ pub(super) struct Start {
     pub(super) after: Option<Spanned<Vec<Text>>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) when: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) evaluation: Option<Evaluation>,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +158,7 @@ pub(super) struct Approval {
     #[serde(default, deserialize_with = "given")]
     pub(super) decision: Option<Spanned<WordOr<Decision>>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) complete: Option<Condition>,
+    pub(super) complete: Option<Spanned<Condition>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) on_no_approvers: Option<Spanned<WordOr<Fallback>>>,
     #[serde(default)]

@@ -2,8 +2,8 @@
 
 use super::{
     AssignRule, Everything, Execution, FlowType, Kind, OnNoApprovers, OnRejection, Outcome, PROCESS, Process, Quorum,
-    RejectRule, StageExit, StepKind, StepStart, Target, UserOrGroup, Whom, completed, kind_of, read_directory,
-    read_flow, read_process,
+    RejectRule, StageExit, StepExit, StepKind, StepStart, Target, UserOrGroup, Whom, completed, kind_of,
+    read_directory, read_flow, read_process,
 };
 use quorate_engine::{
     definition::{ApprovalStep, BackgroundStep, Expiry, ExpiryOutcome, Lapse, Moment, Reminder},
@@ -115,7 +115,7 @@ fn an_approval_step_keeps_what_it_says() {
         ["user u", "group g", "queue q", "manager 1 of record.vendor", "manager 2 of 'x'"]
     );
     assert!(matches!(&step.on_no_approvers, OnNoApprovers::Fallback(rules) if described(rules) == ["user v"]));
-    assert_eq!(step.exit.unwrap().source(), "true");
+    assert!(matches!(&step.exit, StepExit::When(when) if when.source() == "true"));
     assert!(matches!(approval("{ assign: [{ user: u }] }").on_no_approvers, OnNoApprovers::Error));
     let rejecting = approval("{ assign: [{ user: u }], on_no_approvers: reject }");
     assert!(matches!(rejecting.on_no_approvers, OnNoApprovers::Reject));

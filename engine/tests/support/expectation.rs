@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use quorate_engine::{
     event::EventKind,
     explain::{About, explain},
-    id::UserName,
-    state::{Failure, Submission, WorkItem},
+    id::{StepRunId, UserName},
+    state::{Condition, Failure, Job, Submission, WorkItem},
     timer::{Timer, TimerKind},
 };
 
 use super::{
-    play::{Refused, assignee_text, json, named_round, span, step_run},
+    play::{Refused, assignee_text, evaluation, json, named_round, span, step_run},
     script::Token,
     world::{Answer, World},
 };
@@ -207,9 +207,17 @@ fn check_one(
             equal("who sent it", sent.by.as_str(), who)?;
             said(rest, &sent.comment)
         }
-        ["job", step, status, rest @ ..] => job(state, world, step, status, rest),
         ["row", "for", "job", step] => row(state, step, true),
         ["no", "row", "for", "job", step] => row(state, step, false),
+        ["job", step, status, rest @ ..] => {
+            let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
+            check_job(job, world, &format!("the job of `{step}`"), status, rest)
+        }
+        ["asked", "about", rest @ ..] => asked(state, world, rest),
+        ["not", "asked", "about", rest @ ..] => match evaluation(state, rest) {
+            Ok(_) => Err(format!("`{}` was asked about", rest.join(" "))),
+            Err(_) => Ok(()),
+        },
         ["input", step, input] => {
             let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
             equal("the input", &job.spec.input.to_string(), &json(input)?.to_string())
@@ -297,9 +305,8 @@ fn item<'a>(state: &'a Submission, step: &str, assignee: &str) -> Result<&'a Wor
 }
 
 /// `PENDING attempt 2 in 4s`
-fn job(state: &Submission, world: &World, step: &str, status: &str, rest: &[&str]) -> Result<(), String> {
-    let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
-    equal(&format!("the job of `{step}`"), job.status.as_str(), status)?;
+fn check_job(job: &Job, world: &World, what: &str, status: &str, rest: &[&str]) -> Result<(), String> {
+    equal(what, job.status.as_str(), status)?;
     let rest = match rest {
         ["attempt", attempt, rest @ ..] => {
             equal("the attempt", &job.attempt.to_string(), attempt)?;
@@ -336,6 +343,31 @@ fn explained(world: &World, about: About<'_>, part: &str) -> Result<(), String> 
         Ok(())
     } else {
         Err(format!("`{part}` is expected, and it says {texts:#?}"))
+    }
+}
+
+/// `manager's entry PENDING attempt 2 in 4s`, `stage review's exit COMPLETED met`, … `not met`, … `without an answer`,
+/// … `with {input}`
+fn asked(state: &Submission, world: &World, words: &[&str]) -> Result<(), String> {
+    let evaluation = evaluation(state, words)?;
+    let (what, rest) = words.split_at(if words.first() == Some(&"stage") { 3 } else { 2 });
+    let what = what.join(" ");
+    let [status, rest @ ..] = rest else { return Err("a status is missing".into()) };
+    let answer = match evaluation.met {
+        None => "without an answer",
+        Some(true) => "met",
+        Some(false) => "not met",
+    };
+    match rest {
+        ["met"] | ["not", "met"] | ["without", "an", "answer"] => {
+            equal(&what, evaluation.job.status.as_str(), status)?;
+            equal(&what, answer, &rest.join(" "))
+        }
+        ["with", input] => {
+            equal(&what, evaluation.job.status.as_str(), status)?;
+            equal("the input", &evaluation.job.spec.input.to_string(), &json(input)?.to_string())
+        }
+        rest => check_job(&evaluation.job, world, &what, status, rest),
     }
 }
 
@@ -404,7 +436,13 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         let (_, step, item) = state.work_item(*id)?;
         Some(format!("{} {}", step.name, assignee_text(&item.assignee)))
     };
-    let job = |id: &_| state.job(*id).map(|(_, step, _)| step.name.clone());
+    let job = |id: &_| {
+        let placed = state.job(*id)?;
+        match placed.condition {
+            None => placed.step.map(|step| step.name.clone()),
+            Some(of) => Some(condition(state, of)),
+        }
+    };
     let subject = match kind {
         E::StageStarted { stage, .. } | E::MovedToStage { stage, .. } => Some(stage.clone()),
         E::StageCompleted { stage_run, .. }
@@ -446,6 +484,9 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::JobFailed { job: id, .. }
         | E::JobCanceled { job: id }
         | E::JobRevived { job: id, .. } => job(id),
+        E::EvaluationScheduled { condition: of, .. } | E::EvaluationCompleted { condition: of, .. } => {
+            Some(condition(state, *of))
+        }
         E::SubmissionEnded { status } => Some(status.to_string()),
         E::RecordChangeIgnored { reason, .. } => Some(reason.clone()),
         E::Submitted { .. }
@@ -461,12 +502,31 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
     subject.unwrap_or_default()
 }
 
+/// `manager's entry`, `manager's exit` or `stage review's exit`.
+fn condition(state: &Submission, of: Condition) -> String {
+    let step = |id: StepRunId| state.step_run(id).map(|(_, step)| step.name.clone()).unwrap_or_default();
+    match of {
+        Condition::StageExit(id) => {
+            let stage = state.stage_runs.iter().find(|stage| stage.id == id);
+            format!("stage {}'s exit", stage.map_or("", |stage| stage.name.as_str()))
+        }
+        Condition::StepEntry(id) => format!("{}'s entry", step(id)),
+        Condition::StepExit(id) => format!("{}'s exit", step(id)),
+    }
+}
+
 /// How everything stands, for whoever reads a complaint.
 pub(crate) fn describe(world: &World) -> String {
     let Some(state) = world.state.as_deref() else { return "    there is no submission".to_owned() };
     let mut lines = vec![format!("    submission {} {:?}", state.status, state.failure)];
     for stage in &state.stage_runs {
         lines.push(format!("    stage {}#{} {} {:?}", stage.name, stage.round, stage.status, stage.failure));
+        let conditions = stage.jobs().filter_map(|placed| Some((placed, state.evaluation(placed.condition?)?)));
+        lines.extend(conditions.map(|(placed, evaluation)| {
+            let step = placed.step.map_or("", |step| step.name.as_str());
+            let of = placed.condition.map_or("", Condition::as_str);
+            format!("      asked about {of} {step} {} {:?}", evaluation.job.status, evaluation.met)
+        }));
         for step in &stage.steps {
             lines.push(format!("      step {} {} {:?}", step.name, step.status, step.failure));
             lines.extend(step.job.iter().map(|job| format!("        job {} attempt {}", job.status, job.attempt)));

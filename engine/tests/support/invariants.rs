@@ -8,17 +8,17 @@ use quorate_engine::{
     decide::{Decided, QUESTIONS_MAX, may_decide},
     decision_rule::Votes,
     definition::{
-        ApprovalStep, ExpiryOutcome, OnChange, OnNoApprovers, Outcome, Process, Stage, StageExit, Step, StepKind,
-        StepStart, Target, Whom,
+        ApprovalStep, EvaluationFlow, ExpiryOutcome, OnChange, OnNoApprovers, Outcome, Process, Stage, StageExit, Step,
+        StepExit, StepKind, StepStart, Target, Whom,
     },
     directory::Directory,
     event::{Event, EventKind},
     evolve,
     expression::Expression,
-    id::UserName,
+    id::{JobId, UserName},
     projection::{Projection, project},
     refusal::Refusal,
-    state::{Assignee, Decision, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Assignee, Condition, Decision, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -70,6 +70,10 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     a_submission_is_suspended_with_its_stage,
     nothing_starts_while_a_submission_is_suspended,
     a_held_attempt_is_not_to_be_published,
+    there_is_one_outstanding_evaluation_for_each_condition,
+    an_answer_that_was_given_before_a_change_does_not_count,
+    a_flow_that_has_answered_no_is_asked_again_only_after_a_change,
+    no_flow_is_asked_about_what_is_over,
     an_ending_once_known_is_kept,
     a_fault_path_never_approves_by_silence,
     a_rejected_step_is_approved_only_where_the_process_says_so,
@@ -186,7 +190,7 @@ fn assert_nothing_is_open(state: &Submission) {
     assert!(state.stage_runs.iter().all(|stage| !is_open(stage)), "a stage is open");
     assert!(steps(state).all(|step| step.status != StepRunStatus::InProgress), "a step is open");
     assert!(items(state).all(|item| item.status != WorkItemStatus::Assigned), "a work item is open");
-    assert!(steps(state).filter_map(|step| step.job.as_ref()).all(|job| !job.is_live()), "a job is live");
+    assert!(state.jobs().all(|placed| !placed.job.is_live()), "a job is live");
 }
 
 fn one_stage_at_most_is_in_progress(moment: &Moment<'_>) {
@@ -202,6 +206,7 @@ fn what_is_open_belongs_to_the_stage_in_progress(moment: &Moment<'_>) {
         let current = after.current_stage().is_some_and(|current| current.id == stage.id);
         let open = is_open(stage);
         assert!(!open || current, "stage `{}` is in progress and not the current one", stage.name);
+        assert!(open || stage.jobs().all(|placed| !placed.job.is_live()), "stage `{}` has a live job", stage.name);
         for step in &stage.steps {
             let step_open = step.status == StepRunStatus::InProgress;
             assert!(!step_open || open, "step `{}` is in progress in a stage that is not", step.name);
@@ -489,7 +494,7 @@ fn what_was_lent_is_not_lent_on(moment: &Moment<'_>) {
 
 fn a_result_counts_only_with_the_live_attempts_token(moment: &Moment<'_>) {
     if let (Command::Report(report), Ok(_)) = (moment.command, moment.answer) {
-        let job = moment.before.and_then(|before| before.job(report.job)).map(|(_, _, job)| job);
+        let job = moment.before.and_then(|before| before.job(report.job)).map(|placed| placed.job);
         let job = job.expect("a report that counts is of a job that there is");
         assert!(job.is_live() && job.attempt == report.attempt && job.token == report.token);
     }
@@ -500,7 +505,9 @@ fn an_in_progress_submission_waits_for_something(moment: &Moment<'_>) {
     if after.status == SubmissionStatus::InProgress {
         let stage = after.current_stage().expect("a submission in progress is in a stage");
         assert_eq!(stage.status, StageRunStatus::InProgress);
-        let open = stage.steps.iter().any(is_anything_open) || !after.timers().is_empty();
+        let open = stage.steps.iter().any(is_anything_open)
+            || stage.jobs().any(|placed| placed.job.is_live())
+            || !after.timers().is_empty();
         assert!(open || awaits_the_world(moment.process, stage), "stage `{}` waits for nothing", stage.name);
     }
 }
@@ -571,21 +578,85 @@ fn is_open(stage: &StageRun) -> bool {
     matches!(stage.status, StageRunStatus::InProgress | StageRunStatus::Suspended)
 }
 
+/// An evaluation is replaced only by another one that is asked once its own job has ended.
+fn there_is_one_outstanding_evaluation_for_each_condition(moment: &Moment<'_>) {
+    let (Some(before), Ok(answer)) = (moment.before, moment.answer) else { return };
+    let mut out: BTreeSet<JobId> =
+        before.jobs().filter(|placed| placed.job.is_live()).map(|placed| placed.job.id).collect();
+    let mut conditions: BTreeMap<Condition, JobId> =
+        before.jobs().filter_map(|placed| Some((placed.condition?, placed.job.id))).collect();
+    for event in &answer.events {
+        match &event.kind {
+            EventKind::EvaluationScheduled { job, condition, .. } => {
+                let earlier = conditions.insert(*condition, *job);
+                assert!(earlier.is_none_or(|earlier| !out.contains(&earlier)), "{condition:?} is asked about twice");
+                out.insert(*job);
+            }
+            EventKind::EvaluationCompleted { job, .. }
+            | EventKind::JobFailed { job, .. }
+            | EventKind::JobCanceled { job } => {
+                out.remove(job);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn an_answer_that_was_given_before_a_change_does_not_count(moment: &Moment<'_>) {
+    let (Some(before), Ok(answer)) = (moment.before, moment.answer) else { return };
+    for event in &answer.events {
+        let EventKind::EvaluationCompleted { job, stale, .. } = &event.kind else { continue };
+        let placed = before.job(*job).and_then(|placed| before.evaluation(placed.condition?));
+        let asked_on = placed.expect("what was answered was asked").asked_on;
+        assert_eq!(*stale, asked_on != before.changes, "of {} changes, {asked_on} were there", before.changes);
+    }
+}
+
+fn a_flow_that_has_answered_no_is_asked_again_only_after_a_change(moment: &Moment<'_>) {
+    let (Some(before), Some(after)) = (moment.before, moment.after) else { return };
+    for (condition, evaluation) in
+        before.jobs().filter_map(|placed| Some((placed.condition?, before.evaluation(placed.condition?)?)))
+    {
+        let asked_again = after.evaluation(condition).is_some_and(|now| now.job.id != evaluation.job.id);
+        assert!(
+            !asked_again || evaluation.met != Some(false) || after.changes > evaluation.asked_on,
+            "{condition:?} is asked about again for nothing"
+        );
+    }
+}
+
+fn no_flow_is_asked_about_what_is_over(moment: &Moment<'_>) {
+    let Some(after) = moment.after else { return };
+    for placed in after.jobs().filter(|placed| placed.job.is_live()) {
+        let status = placed.step.map(|step| step.status);
+        match placed.condition {
+            None | Some(Condition::StageExit(_)) => {}
+            Some(Condition::StepEntry(_)) => assert_eq!(status, Some(StepRunStatus::NotStarted)),
+            Some(Condition::StepExit(_)) => assert_eq!(status, Some(StepRunStatus::InProgress)),
+        }
+    }
+}
+
 /// Whether a condition of the stage that is still to be met reads `record` or `now`.
 fn awaits_the_world(process: &Process, stage: &StageRun) -> bool {
     let reads = |condition: &Expression| condition.reads("record") || condition.reads("now");
+    let reads_record = |flow: &EvaluationFlow| flow.input.values().any(|input| input.reads("record"));
     let definition = process.stages.iter().find(|candidate| stage.ending.is_none() && candidate.name == stage.name);
     let exit = definition.is_some_and(|stage| match &stage.exit {
         StageExit::When(condition) => reads(condition),
+        StageExit::Evaluation(flow) => reads_record(flow),
         StageExit::AllCompleted => false,
     });
     let awaits = |step: &Step| {
         let status = stage.step(&step.name).map(|run| run.status);
         match (&step.start, &step.kind, status) {
             (StepStart::When(condition), _, Some(StepRunStatus::NotStarted)) => reads(condition),
-            (_, StepKind::Approval(approval), Some(StepRunStatus::InProgress)) => {
-                approval.exit.as_ref().is_some_and(reads)
-            }
+            (StepStart::Evaluation(flow), _, Some(StepRunStatus::NotStarted)) => reads_record(flow),
+            (_, StepKind::Approval(approval), Some(StepRunStatus::InProgress)) => match &approval.exit {
+                StepExit::When(condition) => reads(condition),
+                StepExit::Evaluation(flow) => reads_record(flow),
+                StepExit::Settled => false,
+            },
             _ => false,
         }
     };

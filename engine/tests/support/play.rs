@@ -16,13 +16,15 @@ use quorate_engine::{
     },
     context::Flows,
     decide::{may_decide, record_digest},
-    definition::{Process, StepKind, read_calendar, read_directory, read_flow},
+    definition::{
+        FlowType, Process, StageExit, Step, StepExit, StepKind, StepStart, read_calendar, read_directory, read_flow,
+    },
     delegation::Delegation,
     directory::{Directory, User},
     expression::Expression,
     id::{JobId, UserName, WorkItemId},
     refusal::Refusal,
-    state::{Assignee, StepRun, Submission, Verdict, VersionRef},
+    state::{Assignee, Evaluation, Job, StepRun, Submission, Verdict, VersionRef},
 };
 
 use super::{
@@ -116,16 +118,20 @@ fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<(Flows, V
     let steps = process.stages.iter().flat_map(|stage| &stage.steps).chain(paths.into_iter().flatten());
     let mut flows = Flows::default();
     let mut texts = Vec::new();
-    for step in steps {
-        let StepKind::Background(background) = &step.kind else { continue };
-        let name = &background.flow;
+    let of_steps = steps.flat_map(flows_of_step);
+    let exits = process.stages.iter().filter_map(|stage| match &stage.exit {
+        StageExit::Evaluation(evaluation) => Some((&evaluation.flow, FlowType::Evaluation)),
+        StageExit::AllCompleted | StageExit::When(_) => None,
+    });
+    for (name, flow_type) in of_steps.chain(exits) {
         let said = said.get(name).map_or("", String::as_str);
         if said.trim() == "not active" {
             continue;
         }
         let body: Vec<_> = said.lines().map(str::trim).collect();
         let text = format!(
-            "apiVersion: quorate/v1\nkind: Flow\nname: {name}\ntype: autolaunched\ncode: {{}}\n{}",
+            "apiVersion: quorate/v1\nkind: Flow\nname: {name}\ntype: {}\ncode: {{}}\n{}",
+            flow_type.as_str(),
             body.join("\n")
         );
         let flow = read_flow(&text).map_err(|complaints| format!("flow `{name}`: {complaints:?}"))?;
@@ -134,6 +140,22 @@ fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<(Flows, V
         flows.versions.insert(VersionRef { name: name.clone(), version: 1 }, Arc::new(flow));
     }
     Ok((flows, texts))
+}
+
+/// The flows that a step names.
+fn flows_of_step(step: &Step) -> Vec<(&String, FlowType)> {
+    let entry = match &step.start {
+        StepStart::Evaluation(evaluation) => Some((&evaluation.flow, FlowType::Evaluation)),
+        StepStart::StageStarts | StepStart::After(_) | StepStart::When(_) => None,
+    };
+    let own = match &step.kind {
+        StepKind::Background(background) => Some((&background.flow, FlowType::Autolaunched)),
+        StepKind::Approval(approval) => match &approval.exit {
+            StepExit::Evaluation(evaluation) => Some((&evaluation.flow, FlowType::Evaluation)),
+            StepExit::Settled | StepExit::When(_) => None,
+        },
+    };
+    entry.into_iter().chain(own).collect()
 }
 
 /// The command of a turn; none for what happens around the submission.
@@ -165,6 +187,7 @@ fn command(turn: &Turn, script: &Script, world: &mut World) -> Result<Option<Com
         }
         [who, "migrates", "to", version] => migrate((script, world), who, version, "{}")?,
         [who, "migrates", "to", version, "mapping", names] => migrate((script, world), who, version, names)?,
+        [who, "retries", "stage", stage] => Command::RetryStage { by: actor(who), stage: stage.to_owned() },
         [who, "retries", step] => Command::RetryStep { by: actor(who), step: step.to_owned() },
         [who, "skips", step, outputs] => {
             Command::SkipStep { by: actor(who), step: step.to_owned(), outputs: json(outputs)?, comment: String::new() }
@@ -197,11 +220,12 @@ fn command(turn: &Turn, script: &Script, world: &mut World) -> Result<Option<Com
             to: stage.to_owned(),
             comment: said(how, "because")?,
         },
-        ["attempt", attempt, "of", step, ref what @ ..] => {
+        ["another-job", ref what @ ..] => world.report(JobId(uuid::Uuid::nil()), 1, outcome(what)?),
+        ["attempt", attempt, "of", ref job_and_what @ ..] => {
             let attempt = attempt.parse().map_err(|_| format!("`{attempt}` is no number of an attempt"))?;
-            of_job(world, step, Some(attempt), what)?
+            of_job(world, Some(attempt), job_and_what)?
         }
-        [step, ref what @ ..] => of_job(world, step, None, what)?,
+        [_, ..] => of_job(world, None, &words)?,
         [] => return Err("a command is missing".into()),
     };
     Ok(Some(command))
@@ -440,16 +464,13 @@ pub(crate) fn named_round(name: &str) -> Result<(&str, Option<u32>), String> {
     }
 }
 
-fn of_job(world: &World, step: &str, attempt: Option<u32>, what: &[&str]) -> Result<Command, String> {
+fn of_job(world: &World, attempt: Option<u32>, words: &[&str]) -> Result<Command, String> {
     let state = world.state.as_ref().ok_or("there is no submission yet")?;
+    let (job, what) = job_of(state, words)?;
     let (what, foreign) = match what {
         [what @ .., "with", "a", "foreign", "token"] => (what, true),
         what => (what, false),
     };
-    if step == "another-job" {
-        return Ok(world.report(JobId(uuid::Uuid::nil()), 1, outcome(what)?));
-    }
-    let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
     let attempt = attempt.unwrap_or(job.attempt);
     if what == ["is", "overdue"] {
         return Ok(world.overdue(job.id, attempt));
@@ -459,6 +480,35 @@ fn of_job(world: &World, step: &str, attempt: Option<u32>, what: &[&str]) -> Res
         return Ok(Command::Report(Report { job: job.id, attempt, token: World::foreign_token(), outcome }));
     }
     Ok(world.report(job.id, attempt, outcome))
+}
+
+/// The job of a background step, `STEP`, or of what a flow is asked about: `STEP's entry`, `STEP's exit`, `stage NAME's exit`.
+/// Answers also what is left of the words.
+fn job_of<'s, 'w>(state: &'s Submission, words: &'w [&'w str]) -> Result<(&'s Job, &'w [&'w str]), String> {
+    match words {
+        ["stage", name, "exit", what @ ..] if name.ends_with("'s") => Ok((&evaluation(state, words)?.job, what)),
+        [name, "entry" | "exit", what @ ..] if name.ends_with("'s") => Ok((&evaluation(state, words)?.job, what)),
+        [step, what @ ..] => {
+            let job = step_run(state, step)?.job.as_ref().ok_or_else(|| format!("step `{step}` has no job"))?;
+            Ok((job, what))
+        }
+        [] => Err("a command is missing".into()),
+    }
+}
+
+/// What a flow was last asked about `STEP's entry`, `STEP's exit` or `stage NAME's exit`.
+pub(crate) fn evaluation<'a>(state: &'a Submission, words: &[&str]) -> Result<&'a Evaluation, String> {
+    let found = match words {
+        ["stage", whose, "exit", ..] => {
+            let (name, round) = named_round(whose.trim_end_matches("'s"))?;
+            let mut runs = state.stage_runs.iter().rev().filter(|run| run.name == name);
+            runs.find(|run| round.is_none_or(|round| run.round == round)).and_then(|run| run.exit.as_deref())
+        }
+        [whose, "entry", ..] => step_run(state, whose.trim_end_matches("'s"))?.entry.as_deref(),
+        [whose, "exit", ..] => step_run(state, whose.trim_end_matches("'s"))?.exit.as_deref(),
+        _ => None,
+    };
+    found.ok_or_else(|| format!("nothing was asked about `{}`", words.join(" ")))
 }
 
 fn outcome(what: &[&str]) -> Result<ReportOutcome, String> {
@@ -472,6 +522,12 @@ fn outcome(what: &[&str]) -> Result<ReportOutcome, String> {
         ["beats"] => ReportOutcome::Heartbeat,
         ["completes"] => ReportOutcome::Completed { output: serde_json::json!({}) },
         ["completes", output] => ReportOutcome::Completed { output: json(output)? },
+        ["is", "met"] => {
+            ReportOutcome::Completed { output: serde_json::json!({ "isOrchestrationConditionMet": true }) }
+        }
+        ["is", "not", "met"] => {
+            ReportOutcome::Completed { output: serde_json::json!({ "isOrchestrationConditionMet": false }) }
+        }
         ["fails", code] => failed(code, true),
         ["fails", code, "for", "good"] => failed(code, false),
         what => return Err(format!("no command is `… {}`", what.join(" "))),

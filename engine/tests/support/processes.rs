@@ -10,10 +10,10 @@ use proptest::{collection::vec, option, prelude::*};
 use quorate_engine::{
     context::Flows,
     definition::{
-        ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Escalation, Execution, Expiry, ExpiryOutcome, Flow,
-        FlowType, Lapse, Moment, OnChange, OnNoApprovers, OnRejection, Outcome, Process, Quorum, RecordPath,
-        RecordType, RejectRule, Reminder, Route, Stage, StageExit, Step, StepKind, StepStart, Target, UserOrGroup,
-        Whom,
+        ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Escalation, EvaluationFlow, Execution, Expiry,
+        ExpiryOutcome, Flow, FlowType, Lapse, Moment, OnChange, OnNoApprovers, OnRejection, Outcome, Process, Quorum,
+        RecordPath, RecordType, RejectRule, Reminder, Route, Stage, StageExit, Step, StepExit, StepKind, StepStart,
+        Target, UserOrGroup, Whom,
     },
     directory::{Directory, Group, Queue, User},
     expression::{Expression, Type},
@@ -52,12 +52,12 @@ pub(crate) fn directory() -> Directory {
     }
 }
 
-/// `work` waits, `quick` does not, and `gone` has no active version.
+/// `work` waits, `quick` does not, `answer` is an evaluation, and `gone` has no active version.
 pub(crate) fn flows() -> Flows {
     let flow = |name: &str| {
         let flow = Flow {
             name: name.to_owned(),
-            flow_type: FlowType::Autolaunched,
+            flow_type: if name == "answer" { FlowType::Evaluation } else { FlowType::Autolaunched },
             task_queue: "default".to_owned(),
             waits: name == "work",
             input: None,
@@ -66,8 +66,8 @@ pub(crate) fn flows() -> Flows {
         (VersionRef { name: name.to_owned(), version: 1 }, Arc::new(flow))
     };
     Flows {
-        active: BTreeMap::from([("work".to_owned(), 1), ("quick".to_owned(), 1)]),
-        versions: BTreeMap::from([flow("work"), flow("quick")]),
+        active: BTreeMap::from(["work", "quick", "answer"].map(|name| (name.to_owned(), 1))),
+        versions: BTreeMap::from([flow("work"), flow("quick"), flow("answer")]),
     }
 }
 
@@ -116,6 +116,7 @@ fn stage(index: usize, count: usize) -> impl Strategy<Value = Stage> {
     let exit = prop_oneof![
         5 => Just(StageExit::AllCompleted),
         1 => condition(index).prop_map(StageExit::When),
+        1 => evaluation().prop_map(StageExit::Evaluation),
     ];
     // Most ways lead forwards: what goes round without waiting goes round a hundred times in one decision, which is dear.
     let onwards = index + 1..=count;
@@ -156,6 +157,7 @@ fn path(name: &'static str) -> impl Strategy<Value = Vec<Step>> {
         4 => Just(StepStart::StageStarts),
         1 => Just(StepStart::After(vec![format!("{name}a")])),
         1 => condition(0).prop_map(StepStart::When),
+        1 => evaluation().prop_map(StepStart::Evaluation),
     ];
     vec((start, background()), 0..=2).prop_map(move |steps| named_steps(name, steps))
 }
@@ -165,7 +167,18 @@ fn start(stage: usize) -> impl Strategy<Value = StepStart> {
         5 => Just(StepStart::StageStarts),
         2 => Just(StepStart::After(vec![format!("s{stage}a")])),
         2 => condition(stage).prop_map(StepStart::When),
+        1 => evaluation().prop_map(StepStart::Evaluation),
     ]
+}
+
+fn evaluation() -> impl Strategy<Value = EvaluationFlow> {
+    let flow = prop_oneof![8 => Just("answer"), 1 => Just("gone")];
+    let input = prop_oneof![6 => Just("submission.round"), 3 => Just("record.amount"), 1 => Just("record.nothing")];
+    (flow, input, retry()).prop_map(|(flow, input, retry)| EvaluationFlow {
+        flow: flow.to_owned(),
+        input: BTreeMap::from([("amount".to_owned(), expression(input))]),
+        retry,
+    })
 }
 
 fn condition(stage: usize) -> impl Strategy<Value = Expression> {
@@ -190,27 +203,32 @@ fn kind() -> impl Strategy<Value = StepKind> {
 fn background() -> impl Strategy<Value = StepKind> {
     let flow = prop_oneof![6 => Just("work"), 2 => Just("quick"), 1 => Just("gone")];
     let input = prop_oneof![4 => Just("record.amount"), 1 => Just("record.nothing")];
-    let total_timeout = option::weighted(0.3, Just(900_000));
-    let heartbeat_timeout = option::weighted(0.3, Just(10_000));
-    let retry = (1..=3_u32, total_timeout, heartbeat_timeout);
-    (flow, input, retry).prop_map(|(flow, input, (max_attempts, total_timeout, heartbeat_timeout))| {
+    (flow, input, retry()).prop_map(|(flow, input, retry)| {
         StepKind::Background(BackgroundStep {
             flow: flow.to_owned(),
             execution: Execution::Auto,
             sync_timeout: 10_000,
             input: BTreeMap::from([("amount".to_owned(), expression(input))]),
-            retry: RetryPolicy {
-                max_attempts,
-                initial_interval: 1_000,
-                backoff: 2.0,
-                max_interval: 60_000,
-                jitter: 0.2,
-                non_retryable: vec!["NO".to_owned()],
-                timeout: 300_000,
-                total_timeout,
-                heartbeat_timeout,
-            },
+            retry,
         })
+    })
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    let total_timeout = option::weighted(0.3, Just(900_000));
+    let heartbeat_timeout = option::weighted(0.3, Just(10_000));
+    (1..=3_u32, total_timeout, heartbeat_timeout).prop_map(|(max_attempts, total_timeout, heartbeat_timeout)| {
+        RetryPolicy {
+            max_attempts,
+            initial_interval: 1_000,
+            backoff: 2.0,
+            max_interval: 60_000,
+            jitter: 0.2,
+            non_retryable: vec!["NO".to_owned()],
+            timeout: 300_000,
+            total_timeout,
+            heartbeat_timeout,
+        }
     })
 }
 
@@ -222,7 +240,11 @@ fn approval() -> impl Strategy<Value = StepKind> {
         1 => Just(OnNoApprovers::Reject),
         1 => vec(fallback, 1..=1).prop_map(OnNoApprovers::Fallback),
     ];
-    let exit = option::weighted(0.15, condition(0));
+    let exit = prop_oneof![
+        12 => Just(StepExit::Settled),
+        2 => condition(0).prop_map(StepExit::When),
+        2 => evaluation().prop_map(StepExit::Evaluation),
+    ];
     let distinct_from = option::weighted(0.3, proptest::sample::select(vec!["s0a", "s0b", "s1a"]));
     let allow_submitter = proptest::bool::weighted(0.2);
     let veto_by = prop_oneof![

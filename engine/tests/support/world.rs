@@ -218,7 +218,9 @@ impl World {
 
     fn remember_token(&mut self, kind: &EventKind) {
         let given = match kind {
-            EventKind::JobScheduled { job, token, .. } => Some(((*job, 1), token)),
+            EventKind::JobScheduled { job, token, .. } | EventKind::EvaluationScheduled { job, token, .. } => {
+                Some(((*job, 1), token))
+            }
             EventKind::JobAttemptFailed { job, attempt, next_token, .. } => Some(((*job, attempt + 1), next_token)),
             EventKind::JobRevived { job, attempt, token } => Some(((*job, *attempt), token)),
             _ => None,

@@ -166,7 +166,7 @@ pub(crate) fn open_job(columns: &mut impl Columns) -> Result<OpenJobRow> {
         submission: SubmissionId(columns.uuid()?),
         job: JobRow {
             id: JobId(columns.uuid()?),
-            step_run: StepRunId(columns.uuid()?),
+            step_run: columns.uuid_or_null()?.map(StepRunId),
             process: columns.text()?,
             stage: columns.text()?,
             step: columns.text()?,

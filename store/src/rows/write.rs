@@ -158,7 +158,7 @@ pub(crate) fn job<'a>(
 ) {
     owner(values, of);
     values.uuid(Some(row.id.0));
-    values.uuid(Some(row.step_run.0));
+    values.uuid(row.step_run.map(|step_run| step_run.0));
     values.text(Some(&row.process));
     values.text(Some(&row.stage));
     values.text(Some(&row.step));

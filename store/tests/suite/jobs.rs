@@ -53,6 +53,16 @@ pub(crate) async fn a_job_is_left_to_its_publisher_and_then_to_the_relay(on: Fix
     assert_eq!(delivered(&*on.store, 1000).await, [id]);
 }
 
+pub(crate) async fn a_job_of_a_stages_exit_condition_has_no_step(on: Fixture) {
+    let mut run = stored(&*on.store).await;
+    let id = run.ask_about_exit(start());
+    run.commit(&*on.store, start()).await.unwrap();
+    let rows = on.store.projection(&tenant(), run.id()).await.unwrap().unwrap();
+    assert_eq!((rows.jobs[&id].step_run, rows.jobs[&id].step.as_str()), (None, ""));
+    assert_eq!(rows, project(&run.state));
+    assert!(delivered(&*on.other, 5).await.contains(&id));
+}
+
 pub(crate) async fn a_job_for_later_is_delivered_when_it_is_due(on: Fixture) {
     let mut run = Run::new("purchase", Assignee::User("bob".to_owned()));
     run.job().available_at = after(100);

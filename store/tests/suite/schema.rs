@@ -94,13 +94,21 @@ pub(crate) async fn a_store_of_the_first_version_keeps_what_it_holds(on: Fixture
             ) values ({key}, 'p', 'st', 's', 'user', 'bob', 'user bob', 'ASSIGNED', '2026-11-22T10:00:00.000000Z');
             insert into decision (
                 tenant, submission, work_item, step_run, verdict, actor, comment, channel, record_digest, decided_at
-            ) values ({key}, 'APPROVE', 'bob', 'kept', 'API', 'd1', '2026-11-22T10:00:00.000000Z')",
+            ) values ({key}, 'APPROVE', 'bob', 'kept', 'API', 'd1', '2026-11-22T10:00:00.000000Z');
+            insert into job (
+                tenant, submission, id, step_run, process, stage, step, spec, attempt, token, status, available_at,
+                task_queue, flow, deliver_at
+            ) values (
+                {key}, 'p', 'st', 's', '{{}}', 1, 't', 'PENDING', '2026-11-22T10:00:00.000000Z', 'erp', 'f',
+                '2026-11-22T10:00:05.000000Z'
+            )",
         ))
         .await;
 
     assert_eq!(on.store.migrate().await.unwrap(), migrations(&on)[1..]);
     assert_eq!(on.database.column("select comment from decision").await, ["kept"]);
     assert_eq!(on.database.column("select assignee from work_item where weight = 1").await, ["bob"]);
+    assert_eq!(on.database.column("select task_queue from job where deliver_at is not null").await, ["erp"]);
 }
 
 /// The names of all migrations, in order.

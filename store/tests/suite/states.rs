@@ -8,8 +8,8 @@ use quorate_engine::{
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     projection::{Projection, project},
     state::{
-        Assignee, Claim, Decision, Job, JobExecution, JobKind, JobSpec, Overridden, Question, Record, RetryPolicy,
-        StageRun, StepRun, Submission, Verdict, VersionRef, WorkItem,
+        Assignee, Claim, Decision, Evaluation, Job, JobExecution, JobKind, JobSpec, Overridden, Question, Record,
+        RetryPolicy, StageRun, StepRun, Submission, Verdict, VersionRef, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
@@ -63,6 +63,7 @@ impl Run {
             ended_at: None,
             steps: vec![background, approval],
             sent_back: None,
+            exit: None,
         };
         let record = Record {
             record_type: "purchase_request".to_owned(),
@@ -95,6 +96,7 @@ impl Run {
             kept: None,
             ignored_change: None,
             resubmission: None,
+            changes: 0,
         };
         Self { state, head: FIRST_PREVIOUS, stored: None }
     }
@@ -113,6 +115,19 @@ impl Run {
 
     pub(crate) fn item(&mut self) -> &mut WorkItem {
         &mut self.step(1).work_items[0]
+    }
+
+    /// A flow is asked about the exit condition of its stage.
+    pub(crate) fn ask_about_exit(&mut self, at: Timestamp) -> JobId {
+        let mut job = job(self.id());
+        let mut spec = (*job.spec).clone();
+        spec.kind = JobKind::Evaluation;
+        job.spec = Arc::new(spec);
+        job.available_at = at;
+        let id = job.id;
+        let evaluation = Evaluation { job, asked_on: 0, met: None, answered_at: None };
+        self.state.stage_runs[0].exit = Some(Box::new(evaluation));
+        id
     }
 
     /// The live attempt of its job.
@@ -262,6 +277,8 @@ fn step(name: &str, status: StepRunStatus) -> StepRun {
         overridden: None,
         reminded: 0,
         escalated: 0,
+        entry: None,
+        exit: None,
     }
 }
 

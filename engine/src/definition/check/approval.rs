@@ -2,11 +2,11 @@
 
 use serde_saphyr::Spanned;
 
-use super::{Checker, Text, assign::Standing, process::Facts, shorten};
+use super::{Checker, Text, assign::Standing, condition::Condition, process::Facts, shorten};
 use crate::{
     decision_rule::{ASKED_MAX, WEIGHT_MAX},
     definition::{
-        ApprovalStep, DecisionRule, FlowType, OnNoApprovers, Quorum, RejectRule, UserOrGroup,
+        ApprovalStep, DecisionRule, FlowType, OnNoApprovers, Quorum, RejectRule, StepExit, UserOrGroup,
         source::{self, WordOr},
     },
 };
@@ -32,7 +32,13 @@ impl Checker<'_> {
         let veto_by = self.veto_by(source, &format!("{path}.decision.veto_by"));
         let assign = self.assign(&source.assign, &format!("{path}.assign"), decision, Standing::First);
         self.enough_people(source, decision, path);
-        let exit = source.complete.as_ref().map(|exit| self.condition(&exit.when, &format!("{path}.complete.when")));
+        let exit = match &source.complete {
+            None => Some(StepExit::Settled),
+            Some(complete) => self.complete(complete, &format!("{path}.complete")).map(|condition| match condition {
+                Condition::When(expression) => StepExit::When(expression),
+                Condition::Evaluation(flow) => StepExit::Evaluation(flow),
+            }),
+        };
         let on_no_approvers = self.on_no_approvers(source, &format!("{path}.on_no_approvers"), decision);
         self.distinct_from(step, &source.distinct_from, &format!("{path}.distinct_from"), facts);
         if let Some(screen) = &source.screen {
@@ -56,10 +62,7 @@ impl Checker<'_> {
             decision,
             veto_by: veto_by?,
             abstain: written_decision(source).is_some_and(|rule| rule.abstain),
-            exit: match exit {
-                Some(exit) => Some(exit?),
-                None => None,
-            },
+            exit: exit?,
             on_no_approvers: on_no_approvers?,
             distinct_from: source.distinct_from.iter().map(|name| name.value.clone()).collect(),
             allow_submitter: source.allow_submitter,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Checker, expressions::Wanted};
+use super::{Checker, Text, expressions::Wanted};
 use crate::{
     definition::{BackgroundStep, Execution, FlowType, source},
+    expression::Expression,
     state::RetryPolicy,
 };
 
@@ -41,6 +42,25 @@ const RETRIES: RetryPolicy = RetryPolicy {
 const EXECUTIONS: [(&str, Execution); 3] =
     [("auto", Execution::Auto), ("sync", Execution::Sync), ("async", Execution::Async)];
 
+/// What is said of a job's retries and bounds.
+pub(super) struct Bounds<'s> {
+    pub(super) timeout: Option<&'s Text>,
+    pub(super) total_timeout: Option<&'s Text>,
+    pub(super) heartbeat: Option<&'s Text>,
+    pub(super) retry: &'s source::Retry,
+}
+
+impl<'s> Bounds<'s> {
+    fn of_background(source: &'s source::Background) -> Self {
+        Self {
+            timeout: source.timeout.as_ref(),
+            total_timeout: source.total_timeout.as_ref(),
+            heartbeat: source.heartbeat.as_ref(),
+            retry: &source.retry,
+        }
+    }
+}
+
 impl Checker<'_> {
     pub(super) fn background(&mut self, source: &source::Background, path: &str) -> Option<BackgroundStep> {
         self.flow_of_type(&source.flow, &format!("{path}.flow"), FlowType::Autolaunched, "a background step");
@@ -50,8 +70,8 @@ impl Checker<'_> {
             .and_then(|word| self.word(word, &format!("{path}.execution"), &EXECUTIONS))
             .unwrap_or(Execution::Auto);
         let sync_timeout = self.sync_timeout(source, execution, &format!("{path}.sync_timeout"));
-        let input = self.input(source, &format!("{path}.input"));
-        let retry = self.retry(source, path);
+        let input = self.input(&source.flow, &source.input, &format!("{path}.input"));
+        let retry = self.retry(&Bounds::of_background(source), path);
         Some(BackgroundStep { flow: source.flow.value.clone(), execution, sync_timeout, input: input?, retry })
     }
 
@@ -68,16 +88,18 @@ impl Checker<'_> {
         timeout
     }
 
-    fn input(
+    /// The input of a flow: an expression a field.
+    pub(super) fn input(
         &mut self,
-        source: &source::Background,
+        flow: &Text,
+        input: &BTreeMap<String, Text>,
         path: &str,
-    ) -> Option<BTreeMap<String, crate::expression::Expression>> {
-        if source.input.len() > INPUT_FIELDS_MAX {
-            let message = format!("{} fields are too many; use at most {INPUT_FIELDS_MAX}", source.input.len());
-            self.error(&source.flow, path, message);
+    ) -> Option<BTreeMap<String, Expression>> {
+        if input.len() > INPUT_FIELDS_MAX {
+            let message = format!("{} fields are too many; use at most {INPUT_FIELDS_MAX}", input.len());
+            self.error(flow, path, message);
         }
-        let fields: Vec<_> = (source.input.iter())
+        let fields: Vec<_> = (input.iter())
             .map(|(name, value)| {
                 let value = self.expression(value, &format!("{path}.{}", super::shorten(name)), Wanted::Anything);
                 Some((name.clone(), value?))
@@ -86,8 +108,9 @@ impl Checker<'_> {
         fields.into_iter().collect()
     }
 
-    fn retry(&mut self, source: &source::Background, path: &str) -> RetryPolicy {
-        let retry = &source.retry;
+    /// Retries and bounds of a job.
+    pub(super) fn retry(&mut self, bounds: &Bounds<'_>, path: &str) -> RetryPolicy {
+        let retry = bounds.retry;
         let at = |field: &str| format!("{path}.retry.{field}");
         let initial_interval =
             self.duration(retry.initial_interval.as_ref(), &at("initial_interval"), RETRIES.initial_interval);
@@ -114,9 +137,9 @@ impl Checker<'_> {
             max_interval,
             jitter: self.number(retry.jitter.as_ref(), &at("jitter"), (0.0, 1.0), RETRIES.jitter),
             non_retryable: retry.non_retryable.iter().map(|code| code.value.clone()).collect(),
-            timeout: self.duration(source.timeout.as_ref(), &format!("{path}.timeout"), RETRIES.timeout),
-            total_timeout: self.duration_if_given(source.total_timeout.as_ref(), &format!("{path}.total_timeout")),
-            heartbeat_timeout: self.duration_if_given(source.heartbeat.as_ref(), &format!("{path}.heartbeat")),
+            timeout: self.duration(bounds.timeout, &format!("{path}.timeout"), RETRIES.timeout),
+            total_timeout: self.duration_if_given(bounds.total_timeout, &format!("{path}.total_timeout")),
+            heartbeat_timeout: self.duration_if_given(bounds.heartbeat, &format!("{path}.heartbeat")),
         }
     }
 }

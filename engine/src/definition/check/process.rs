@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Checker, Text, expressions::Wanted, expressions::scope, expressions::summary_scope, routing::Map};
+use super::{
+    Checker, Text, condition::Condition, expressions::Wanted, expressions::scope, expressions::summary_scope,
+    routing::Map,
+};
 use crate::{
     definition::{Process, RecordType, Schema, Stage, StageExit, Step, source},
     expression::Type,
@@ -172,7 +175,10 @@ impl Checker<'_> {
         let steps = self.steps(group, &format!("{path}.steps"), facts);
         let exit = match &source.complete {
             None => Some(StageExit::AllCompleted),
-            Some(condition) => self.condition(&condition.when, &format!("{path}.complete.when")).map(StageExit::When),
+            Some(complete) => self.complete(complete, &format!("{path}.complete")).map(|condition| match condition {
+                Condition::When(expression) => StageExit::When(expression),
+                Condition::Evaluation(flow) => StageExit::Evaluation(flow),
+            }),
         };
         self.send_back(index, source, map, &path);
         let on_error = self.on_error(source, map, &path);

@@ -55,8 +55,8 @@ impl Checker<'_> {
 
     fn start(&mut self, step: &source::Step, group: Group<'_>, path: &str) -> Option<StepStart> {
         let Some(start) = &step.start else { return Some(StepStart::StageStarts) };
-        match (&start.value.after, &start.value.when) {
-            (Some(after), None) => {
+        match (&start.value.after, &start.value.when, &start.value.evaluation) {
+            (Some(after), None, None) => {
                 let path = format!("{path}.after");
                 let names = self.list(after, &path, "step", STEPS_MAX);
                 for (index, name) in names.iter().enumerate() {
@@ -64,24 +64,29 @@ impl Checker<'_> {
                 }
                 Some(StepStart::After(after.value.iter().map(|name| name.value.clone()).collect()))
             }
-            (None, Some(when)) => {
+            (None, Some(when), None) => {
                 let path = format!("{path}.when");
                 let expression = self.condition(when, &path)?;
-                if group.ends_by_default {
-                    self.warn_of_stall(&step.name, when, group, &path, &expression);
-                }
+                let may_change = expression.reads("record") || expression.reads("now");
+                self.warn_of_stall(&step.name, when, group, &path, may_change);
                 Some(StepStart::When(expression))
             }
-            (Some(_), Some(_)) => {
-                self.error(
-                    start,
-                    path,
-                    "a step starts either `after` other steps or `when` a condition holds, not both",
-                );
+            (None, None, Some(evaluation)) => {
+                let path = format!("{path}.evaluation");
+                let flow = self.evaluation(evaluation, &path)?;
+                let may_change = flow.input.values().any(|input| input.reads("record"));
+                self.warn_of_stall(&step.name, &evaluation.flow, group, &path, may_change);
+                Some(StepStart::Evaluation(flow))
+            }
+            (None, None, None) => {
+                let message = "say `after`, `when` or `evaluation`; a step without `start` starts with its stage";
+                self.error(start, path, message);
                 None
             }
-            (None, None) => {
-                self.error(start, path, "say `after` or `when`; a step without `start` starts with its stage");
+            _ => {
+                let message = "a step starts in one way: `after` other steps, `when` a condition holds, or when an \
+                               `evaluation` flow says so";
+                self.error(start, path, message);
                 None
             }
         }
@@ -121,22 +126,17 @@ impl Checker<'_> {
 
     /// By default a stage ends when all its steps are completed, and a step that has not started is not completed
     /// (DESIGN 2.2, stall).
-    fn warn_of_stall(
-        &mut self,
-        step: &Text,
-        when: &Text,
-        group: Group<'_>,
-        path: &str,
-        expression: &crate::expression::Expression,
-    ) {
+    fn warn_of_stall(&mut self, step: &Text, condition: &Text, group: Group<'_>, path: &str, may_change: bool) {
+        if !group.ends_by_default {
+            return;
+        }
         let (step, group_name) = (&step.value, group.name);
-        let may_change = expression.reads("record") || expression.reads("now");
         let consequence =
             if may_change { "may wait for ever" } else { "cannot end, and meets an error once nothing is in progress" };
         let message = format!(
             "`{step}` starts only under this condition, and {group_name} ends when all its steps are completed: while the \
              condition does not hold, it {consequence}; say in `complete` when it ends"
         );
-        self.warning(when, path, message);
+        self.warning(condition, path, message);
     }
 }
