@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use crate::{
     audit::verified_history,
     backend::Backend,
-    caller::{Caller, decision, fields, reason, refused},
+    caller::{Caller, decision, fields, reason, refused, submit},
     on_every_backend,
     system::System,
 };
@@ -123,6 +123,27 @@ on_every_backend! {
         assert_eq!(own.status(), SubmissionStatus::Error);
         let list = v1::SubmissionServiceListRequest::default();
         assert!(ann.submissions().list(list).await.unwrap().into_inner().submissions.is_empty());
+        system.end().await;
+    }
+
+    async fn a_flow_is_bound_when_its_step_starts_and_versions_matter_to_new_submissions_only(backend: Backend) {
+        let system = System::start(backend).await;
+        let (ann, admin) = (system.caller("ann"), system.caller("admin"));
+        admin.publish_process(MOVED[0]).await;
+        let id = ann.submit("moved", json!({})).await.id;
+        // Another version of the flow, and no version of the process for those who come later.
+        admin.publish_flows("apiVersion: quorate/v1\nkind: Flow\nname: echo\ntype: autolaunched\noutput: { type: object }\ncode: {}\n").await;
+        let deactivate = v1::ProcessServiceDeactivateRequest { name: "moved".into(), ..Default::default() };
+        admin.processes().deactivate(deactivate).await.unwrap();
+        let late = ann.try_submit(submit("moved", "", &json!({}))).await;
+        assert_eq!(refused(late), (Code::FailedPrecondition, "PROCESS_NOT_ACTIVE".into()));
+        system.caller("bob").approve(&ann.item_of(&id).await).await;
+        let ended = ann.when_it_is(&id, SubmissionStatus::Approved).await;
+        let entry = &ended.stages[1].steps[0];
+        assert_eq!((entry.name.as_str(), entry.flow.as_str(), entry.flow_version), ("entry", "echo", 2));
+        let activate = v1::ProcessServiceActivateRequest { name: "moved".into(), version: 1, ..Default::default() };
+        admin.processes().activate(activate).await.unwrap();
+        assert_eq!(ann.submit("moved", json!({})).await.process_version, 1);
         system.end().await;
     }
 

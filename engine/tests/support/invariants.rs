@@ -14,6 +14,7 @@ use quorate_engine::{
     directory::Directory,
     event::{Event, EventKind},
     evolve,
+    explain::{About, explain},
     expression::Expression,
     id::{JobId, UserName},
     projection::{Projection, project},
@@ -114,6 +115,20 @@ pub(crate) fn evolving_the_stored_events_gives_the_state(replayed: Option<&Submi
 
 pub(crate) fn replaying_the_events_gives_the_state(events: &[Event], state: Option<&Submission>) {
     assert_eq!(evolve::replay(events).as_ref(), state);
+}
+
+/// An explanation leaves out nothing that has happened, and says of each work item why it asks whom it asks.
+pub(crate) fn every_event_and_every_request_is_explained(events: &[Event], state: &Submission) {
+    let all = explain(events, About::Submission).expect("there is a submission");
+    let told: Vec<_> = all.iter().map(|reason| reason.seq).collect();
+    assert_eq!(told, (1..=events.len() as u64).collect::<Vec<_>>());
+    assert!(all.iter().all(|reason| !reason.text.trim().is_empty()));
+    // Of one item only: there may be hundreds, and each is a reading of the whole history.
+    if let Some(item) = items(state).last() {
+        let reasons = explain(events, About::WorkItem(item.id)).expect("there is the work item");
+        let assigned = reasons.iter().find(|reason| reason.kind == "WORK_ITEM_ASSIGNED");
+        assert!(assigned.is_some_and(|reason| reason.text.contains("because")), "{reasons:#?}");
+    }
 }
 
 pub(crate) fn projecting_twice_gives_the_same(state: &Submission, rows: &Projection) {

@@ -212,6 +212,7 @@ impl World {
     pub(crate) fn finish(&self) {
         invariants::replaying_the_events_gives_the_state(&self.events, self.state.as_deref());
         if let (Some(state), Some(rows)) = (&self.state, &self.rows) {
+            invariants::every_event_and_every_request_is_explained(&self.events, state);
             invariants::projecting_twice_gives_the_same(state, rows);
         }
     }
