@@ -23,6 +23,7 @@ pub use because::unmet_conditions;
 
 pub use authorize::{Deciding, Right, authorize_decision, may_decide};
 pub use items::QUESTIONS_MAX;
+pub(crate) use job::CONDITION_MET;
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Previews: who would be asked for a record, in which order, and why, with nothing submitted.
 //!
 //! A submission is decided by [`decide`] as any other, and what people and workers would do is assumed: whoever is asked approves,
-//! and flows complete with stated outputs, or with none. So a preview says what the rules say, not what a second reading of
-//! them would; and it says what it assumed.
+//! flows complete with stated outputs, or with none, and what flows are asked about conditions holds. So a preview says what the
+//! rules say, not what a second reading of them would; and it says what it assumed.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::{
     Json,
     command::{Command, Decide, Report, ReportOutcome, Submit},
     context::Context,
-    decide::{Decided, decide, may_decide, unmet_conditions},
+    decide::{CONDITION_MET, Decided, decide, may_decide, unmet_conditions},
     event::{Because, Event, EventKind},
     explain::{About, Reason, explain},
     id::UserName,
     refusal::Refusal,
-    state::{Assignee, Submission, Verdict, WorkItem},
+    state::{Assignee, Condition, Job, Submission, Verdict, WorkItem},
     status::{StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -99,7 +99,10 @@ pub fn preview(
 fn lines(events: &[Event]) -> Vec<Line> {
     let reasons = explain(events, About::Submission).unwrap_or_default();
     let line = |(reason, event): (Reason, &Event)| {
-        let assumed = matches!(event.kind, EventKind::WorkItemDecided { .. } | EventKind::JobCompleted { .. });
+        let assumed = matches!(
+            event.kind,
+            EventKind::WorkItemDecided { .. } | EventKind::JobCompleted { .. } | EventKind::EvaluationCompleted { .. }
+        );
         Line { reason, assumed }
     };
     reasons.into_iter().zip(events).map(line).collect()
@@ -110,6 +113,9 @@ fn lines(events: &[Event]) -> Vec<Line> {
 fn next(state: &Submission, outputs: &BTreeMap<String, Json>, context: &mut Context<'_>) -> Result<Decided, String> {
     let steps = state.current_stage().map_or(&[][..], |stage| &stage.steps);
     let in_progress = || steps.iter().filter(|step| step.status == StepRunStatus::InProgress);
+    if let Some(job) = asked(state, true) {
+        return met(state, job, context);
+    }
     for step in in_progress() {
         let Some(job) = step.job.as_ref().filter(|job| job.is_live()) else { continue };
         let output = outputs.get(&step.name).cloned().unwrap_or_else(|| Json::Object(serde_json::Map::new()));
@@ -135,7 +141,28 @@ fn next(state: &Submission, outputs: &BTreeMap<String, Json>, context: &mut Cont
             }
         }
     }
+    if let Some(job) = asked(state, false) {
+        return met(state, job, context);
+    }
     Err("it waits for time to pass, for the record to change, or for somebody who cannot decide now".to_owned())
+}
+
+/// What a flow is asked about a condition: of an entry, or of an exit, which is assumed to hold once all else is done.
+fn asked(state: &Submission, entry: bool) -> Option<&Job> {
+    let mut jobs = state.current_stage()?.jobs().filter(|placed| placed.job.is_live());
+    let asked = jobs.find(|placed| match placed.condition {
+        Some(Condition::StepEntry(_)) => entry,
+        Some(Condition::StepExit(_) | Condition::StageExit(_)) => !entry,
+        None => false,
+    });
+    asked.map(|placed| placed.job)
+}
+
+/// What follows when a flow answers that a condition holds.
+fn met(state: &Submission, job: &Job, context: &mut Context<'_>) -> Result<Decided, String> {
+    let outcome = ReportOutcome::Completed { output: serde_json::json!({ CONDITION_MET: true }) };
+    let report = Report { job: job.id, attempt: job.attempt, token: job.token.clone(), outcome };
+    decide(Some(state), &Command::Report(report), context).map_err(|refusal| refusal.to_string())
 }
 
 /// What follows when the first who may approve a work item does.

@@ -153,3 +153,15 @@ fn where_nothing_can_be_assumed_it_says_why() {
     assert_eq!(told.status, SubmissionStatus::InProgress);
     assert!(told.stopped.is_some_and(|why| why.contains("waits for time")));
 }
+
+#[test]
+fn what_flows_are_asked_about_conditions_is_assumed_to_hold() {
+    let asking = PROCESS.replace("{ when: record.amount > 10000.0 }", "{ evaluation: { flow: work } }");
+    let told =
+        look(&asking, json!({ "amount": 25000.0 }), &[("check", json!({ "ok": true }))]).expect("it is accepted");
+    assert_eq!(told.status, SubmissionStatus::Approved);
+    let assumed: Vec<_> = told.lines.iter().filter(|line| line.assumed).map(|line| line.reason.kind.as_str()).collect();
+    assert_eq!(assumed.first(), Some(&"EVALUATION_COMPLETED"));
+    let texts = texts(&told);
+    assert!(texts.iter().any(|text| text.contains("finance started, because start: evaluation work")), "{texts:#?}");
+}

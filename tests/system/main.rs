@@ -17,6 +17,7 @@ mod approvals;
 mod decisions;
 mod delegations;
 mod documents;
+mod evaluations;
 mod example;
 mod faults;
 mod items;

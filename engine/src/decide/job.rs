@@ -23,7 +23,7 @@ const CODE_CHARACTERS_MAX: usize = 100;
 const MESSAGE_CHARACTERS_MAX: usize = 2_000;
 
 /// The field of an evaluation flow's output that says whether the condition holds.
-const CONDITION_MET: &str = "isOrchestrationConditionMet";
+pub(crate) const CONDITION_MET: &str = "isOrchestrationConditionMet";
 
 /// An attempt that did not succeed.
 struct AttemptError {

@@ -64,6 +64,7 @@ pub(crate) trait Player {
 }
 
 /// The definitions of a scenario as they are published.
+#[allow(dead_code, reason = "for a player that publishes them; the engine has them read already")]
 pub(crate) struct Definitions {
     /// The text of its process.
     pub(crate) process: String,
