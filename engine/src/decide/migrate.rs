@@ -58,6 +58,10 @@ pub(super) fn migrate(draft: &mut Draft<'_, '_>, migrate: &Migrate) -> Result<()
         by: migrate.by.name.clone(),
         comment: migrate.comment.clone(),
     });
+    // What the version before asks its flows is no question of this one, which asks its own.
+    if let Some(stage_run) = draft.state.current_stage().map(|stage| stage.id) {
+        draft.stop_evaluations(stage_run);
+    }
     progress_on(draft, &migrate.process);
     Ok(())
 }
