@@ -230,6 +230,7 @@ pub enum StepStart {
 }
 
 /// What a step does.
+#[allow(clippy::large_enum_variant, reason = "a process has some hundred steps at most, and they are read, not moved")]
 #[derive(Clone, Debug)]
 pub enum StepKind {
     /// It asks people.

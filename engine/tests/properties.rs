@@ -264,7 +264,7 @@ enum Ask {
         who: usize,
         amount: f64,
         note: bool,
-        reported: Option<Option<u64>>,
+        reported: Option<Reported>,
     },
     /// One delegation of each name that is put again and again, and taken back by being put with a window that is over.
     Delegate {
@@ -349,8 +349,12 @@ fn ask() -> impl Strategy<Value = Ask> {
         });
     let told = proptest::option::of(proptest::option::of(1..=5_u64));
     let amount = prop_oneof![3 => Just(5.0), 3 => Just(50.0)];
-    let update = (prop_oneof![3 => Just(0_usize), 2 => who.clone()], amount, any::<bool>(), told)
-        .prop_map(|(who, amount, note, reported)| Ask::UpdateRecord { who, amount, note, reported });
+    let update = (prop_oneof![3 => Just(0_usize), 2 => who.clone()], amount, any::<bool>(), told).prop_map(
+        |(who, amount, note, reported)| {
+            let reported = reported.map(|source_version| Reported { source_version });
+            Ask::UpdateRecord { who, amount, note, reported }
+        },
+    );
     let report = (numbers.clone(), attempt(), outcome());
     let on_item = (numbers.clone(), rarely(), often(), who.clone(), on_item())
         .prop_map(|(item, closed_too, as_meant, who, what)| Ask::OnItem { item, closed_too, as_meant, who, what });
@@ -544,7 +548,7 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
                 by: actor(*who),
                 data: std::sync::Arc::new(data),
                 comment: String::new(),
-                reported: reported.map(|source_version| Reported { source_version }),
+                reported: *reported,
             })))
         }
         Ask::Delegate { .. } => {

@@ -149,14 +149,15 @@ impl Draft<'_, '_> {
                 self.emit(EventKind::StepCompleted { step_run, outputs, settled: None, reused: None, because: None });
                 self.progress();
             }
-            JobOf::Condition(condition) => match output.get(CONDITION_MET).and_then(Json::as_bool) {
-                Some(met) => self.complete_evaluation(condition, job.id, job.attempt, met),
-                None => {
+            JobOf::Condition(condition) => {
+                if let Some(met) = output.get(CONDITION_MET).and_then(Json::as_bool) {
+                    self.complete_evaluation(condition, job.id, job.attempt, met);
+                } else {
                     let message =
                         format!("{CONDITION_MET}: true or false is needed, with which a flow answers a condition");
                     self.fail_attempt(of, job, output_invalid(&message));
                 }
-            },
+            }
         }
     }
 

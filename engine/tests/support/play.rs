@@ -173,10 +173,10 @@ fn command(turn: &Turn, script: &Script, world: &mut World) -> Result<Option<Com
         ["submit", "by", who, "for", other, data, "choosing", choices] => submit(who, Some(other), data, choices)?,
         ["wake"] => Command::Wake,
         [who, "updates", "the", "record", data] => update_record(who, data, None)?,
-        [who, "reports", data] => update_record(who, data, Some(None))?,
+        [who, "reports", data] => update_record(who, data, Some(Reported::default()))?,
         [who, "reports", data, "as", "version", version] => {
             let version = version.parse().map_err(|_| format!("`{version}` is no version"))?;
-            update_record(who, data, Some(Some(version)))?
+            update_record(who, data, Some(Reported { source_version: Some(version) }))?
         }
         [who, "recalls"] => Command::Recall { by: actor(who), comment: String::new() },
         [who, "cancels"] => Command::Cancel { by: actor(who), comment: String::new() },
@@ -339,12 +339,12 @@ fn resubmit(world: &World, who: &str, data: &str) -> Result<Command, String> {
     Ok(Command::Submit(submit))
 }
 
-fn update_record(who: &str, data: &str, reported: Option<Option<u64>>) -> Result<Command, String> {
+fn update_record(who: &str, data: &str, reported: Option<Reported>) -> Result<Command, String> {
     Ok(Command::UpdateRecord(Box::new(UpdateRecord {
         by: actor(who),
         data: Arc::new(json(data)?),
         comment: String::new(),
-        reported: reported.map(|source_version| Reported { source_version }),
+        reported,
     })))
 }
 
