@@ -85,3 +85,29 @@ async fn an_ephemeral_server_leaves_no_file() {
     assert!(program.stop().await.success());
     assert!(is_empty(folder.path()));
 }
+
+#[tokio::test]
+async fn every_example_is_applied_and_takes_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, address) = dev(folder.path(), &["--ephemeral"]).await;
+    let call = |user: &str, arguments: &[&str]| {
+        let mut command = quorate();
+        command.args(["--server", &format!("http://{address}"), "--as", user]).args(arguments);
+        printed(&mut command)
+    };
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let records = [
+        ("purchase-request", r#"{"vendor": "ACME", "amount": 50.0}"#),
+        ("expense-report", r#"{"amount": 120.0, "purpose": "a train"}"#),
+        ("contract", r#"{"party": "ACME", "terms": "net 30", "value": 5.0}"#),
+        ("access-request", r#"{"system": "crm", "level": "read", "owner": "bob"}"#),
+    ];
+    assert_eq!(std::fs::read_dir(&examples).unwrap().count(), records.len(), "each example has a record here");
+    for (name, data) in records {
+        let applied = call("admin", &["apply", "-f", examples.join(name).to_str().unwrap()]);
+        assert!(applied.contains(&format!("process {name}:")), "{applied}");
+        let submitted = call("ann", &["submit", name, "--record-id", "1", "--data", data]);
+        assert!(submitted.contains("IN_PROGRESS"), "{submitted}");
+    }
+    program.stop().await;
+}
