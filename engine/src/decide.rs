@@ -390,7 +390,7 @@ fn check_comment(field: &'static str, comment: &str) -> Result<(), Refusal> {
 
 /// The work items of a step run that are still open.
 fn open_items(step: &StepRun) -> Vec<WorkItemId> {
-    step.work_items.iter().filter(|item| item.status == WorkItemStatus::Assigned).map(|item| item.id).collect()
+    step.work_items.iter().filter(|item| item.is_open()).map(|item| item.id).collect()
 }
 
 /// Whether a moment has passed.

@@ -129,6 +129,11 @@ impl RecordPath {
     pub fn value<'d>(&self, data: &'d Json) -> Option<&'d Json> {
         self.0.iter().try_fold(data, |value, name| value.get(name))
     }
+
+    /// Whether what is there is not the same in both.
+    pub fn differs(&self, before: &Json, after: &Json) -> bool {
+        self.value(before) != self.value(after)
+    }
 }
 
 impl std::fmt::Display for RecordPath {

@@ -16,7 +16,7 @@ use crate::{
     id::UserName,
     refusal::Refusal,
     state::{Assignee, Condition, Job, Submission, Verdict, WorkItem},
-    status::{StepRunStatus, SubmissionStatus, WorkItemStatus},
+    status::{StepRunStatus, SubmissionStatus},
 };
 
 /// How many decisions and results are assumed: more than a submission that people can follow has.
@@ -135,7 +135,7 @@ fn next(state: &Submission, outputs: &BTreeMap<String, Json>, context: &mut Cont
         };
     }
     for step in in_progress() {
-        for item in step.work_items.iter().filter(|item| item.status == WorkItemStatus::Assigned) {
+        for item in step.work_items.iter().filter(|item| item.is_open()) {
             if let Some(decided) = approve(state, item, context) {
                 return Ok(decided);
             }

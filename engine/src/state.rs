@@ -94,6 +94,13 @@ pub struct Resubmission {
     pub approvals: BTreeMap<String, Approved>,
 }
 
+impl Resubmission {
+    /// Forgets what depends on fields that a change of the record touches.
+    pub(crate) fn record_changes(&mut self, before: &Json, after: &Json) {
+        self.approvals.retain(|_, approved| !approved.when_unchanged.iter().any(|path| path.differs(before, after)));
+    }
+}
+
 /// An approval in the submission before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approved {
@@ -518,6 +525,11 @@ pub struct QuestionAnswer {
 }
 
 impl WorkItem {
+    /// Whether it still asks.
+    pub fn is_open(&self) -> bool {
+        self.status == WorkItemStatus::Assigned
+    }
+
     /// Why it asks whom it asks: the rule that named the first, and how it came to the present one.
     pub fn why(&self) -> String {
         match &self.reassigned {
@@ -533,7 +545,7 @@ impl WorkItem {
 
     /// The question that waits for its answer.
     pub fn open_question(&self) -> Option<&Question> {
-        self.questions.last().filter(|question| question.answer.is_none() && self.status == WorkItemStatus::Assigned)
+        self.questions.last().filter(|question| question.answer.is_none() && self.is_open())
     }
 }
 

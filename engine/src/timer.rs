@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::{
     definition::ExpiryOutcome,
     id::{StepRunId, WorkItemId},
-    state::{StepRun, Submission, VersionRef},
-    status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    state::{StepRun, Submission, VersionRef, WorkItem},
+    status::{StageRunStatus, StepRunStatus, SubmissionStatus},
 };
 
 /// A moment at which something follows.
@@ -133,7 +133,7 @@ fn step_timers(step: &StepRun) -> Vec<Timer> {
     let deadlines = &step.deadlines;
     let next = |done: u32| usize::try_from(done).unwrap_or(usize::MAX);
     // Where nobody is asked any more, nobody is late. A step may still expire: its own condition may never hold.
-    let asks = step.work_items.iter().any(|item| item.status == WorkItemStatus::Assigned);
+    let asks = step.work_items.iter().any(WorkItem::is_open);
     let due = deadlines.due_at.filter(|_| asks && !step.overdue);
     let reminder = deadlines.reminders.get(next(step.reminded)).filter(|_| asks).copied();
     let escalation = deadlines.escalations.get(next(step.escalated)).filter(|_| asks).map(|escalation| escalation.at);

@@ -8,7 +8,6 @@ use crate::{
     directory::{Directory, check_name},
     expression::{Expression, Value},
     state::{Assignee, Failure, FailureReason, StepRun},
-    status::WorkItemStatus,
 };
 
 use super::{
@@ -200,7 +199,7 @@ impl Draft<'_, '_> {
     fn add_managers_of_assignees(&self, asking: Asking<'_>, levels: u32, weight: u32, resolution: &mut Resolution) {
         let latest = self.state.latest_steps();
         let items = latest.get(asking.name).map_or(&[][..], |run| &run.work_items);
-        for item in items.iter().filter(|item| item.status == WorkItemStatus::Assigned) {
+        for item in items.iter().filter(|item| item.is_open()) {
             // Whoever has taken it upon themselves is the one who is asked.
             let claim = item.claim.as_ref().filter(|claim| claim.holds(self.context.now));
             let name = match (claim, &item.assignee) {

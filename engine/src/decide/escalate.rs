@@ -78,13 +78,13 @@ impl Draft<'_, '_> {
         let replaced: Vec<WorkItemId> = if rule.replace {
             run.work_items
                 .iter()
-                .filter(|item| is_open(item) && !named.contains(&item.assignee))
+                .filter(|item| item.is_open() && !named.contains(&item.assignee))
                 .map(|item| item.id)
                 .collect()
         } else {
             Vec::new()
         };
-        let is_kept = |item: &&WorkItem| is_open(item) && !replaced.contains(&item.id);
+        let is_kept = |item: &&WorkItem| item.is_open() && !replaced.contains(&item.id);
         let nobody_new = found.is_empty() && (replaced.is_empty() || !run.work_items.iter().any(|item| is_kept(&item)));
         let against = if nobody_new {
             Some("nobody else can be asked".to_owned())
@@ -124,10 +124,6 @@ fn is_asked(run: &StepRun, assignee: &Assignee) -> bool {
             Assignee::User(name) => decision.is_of(name),
             Assignee::Group(_) | Assignee::Queue(_) => item.assignee == *assignee,
         };
-        (is_open(item) && item.assignee == *assignee) || item.decision.as_ref().is_some_and(decided)
+        (item.is_open() && item.assignee == *assignee) || item.decision.as_ref().is_some_and(decided)
     })
-}
-
-fn is_open(item: &WorkItem) -> bool {
-    item.status == WorkItemStatus::Assigned
 }

@@ -238,7 +238,10 @@ pub(super) fn send_back(
     }
     let index = earlier_stage(&draft.state, process, stage, to)
         .map_err(|why| Refusal::SendBackUnfit { stage: to.to_owned(), why: why.to_owned() })?;
-    check_rounds(&draft.state, to)?;
+    // What goes back once more than it may would be in error, which is no service to anybody who could still decide.
+    if draft.state.round >= ROUNDS_MAX || draft.visits(to) >= VISITS_MAX {
+        return Err(Refusal::RoundsExceeded { max: ROUNDS_MAX });
+    }
     check_history(&draft.state)?;
     let (by, comment) = (by.name.clone(), comment.to_owned());
     draft.emit(EventKind::SentBack { stage_run, work_item, to: to.to_owned(), by, comment });
@@ -267,15 +270,6 @@ fn earlier_stage(state: &Submission, process: &Process, from: &StageRun, to: &st
         return Err("the submission has not been there");
     }
     Ok(index)
-}
-
-/// What goes back once more than it may would be in error, which is no service to anybody who could still decide.
-fn check_rounds(state: &Submission, to: &str) -> Result<(), Refusal> {
-    let visits = state.stage_runs.iter().filter(|run| run.ending.is_none() && run.name == to).count();
-    if state.round >= ROUNDS_MAX || visits >= VISITS_MAX {
-        return Err(Refusal::RoundsExceeded { max: ROUNDS_MAX });
-    }
-    Ok(())
 }
 
 /// A work item that this person may decide now, and nobody keeps from them.

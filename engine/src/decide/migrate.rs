@@ -20,10 +20,9 @@ use crate::{
 };
 
 use super::{
-    EVENTS_MAX, check_administrator, check_comment, check_not_ended,
+    check_administrator, check_comment, check_history, check_not_ended,
     conditions::{all_steps, reads_now},
     draft::Draft,
-    open_items,
     progress::settled,
 };
 
@@ -35,9 +34,7 @@ pub(super) fn migrate(draft: &mut Draft<'_, '_>, migrate: &Migrate) -> Result<()
     check_comment("comment", &migrate.comment)?;
     check_not_ended(&draft.state)?;
     check_administrator(&migrate.by)?;
-    if draft.state.version >= EVENTS_MAX {
-        return Err(Refusal::HistoryFull { max: EVENTS_MAX });
-    }
+    check_history(&draft.state)?;
     let mut asked = Move { state: &draft.state, from: draft.context.process, migrate, problems: Vec::new() };
     asked.check();
     let mut problems = asked.problems;
@@ -269,9 +266,8 @@ impl Move<'_> {
         {
             self.complain(path, format!("its decision rule takes {needed}, and those who were asked come to {asked}"));
         }
-        let open = open_items(run);
-        let mut shared = run.work_items.iter().filter(|item| open.contains(&item.id));
-        let shared = shared.find(|item| !matches!(item.assignee, Assignee::User(_)));
+        let mut open = run.work_items.iter().filter(|item| item.is_open());
+        let shared = open.find(|item| !matches!(item.assignee, Assignee::User(_)));
         if let (true, Some(item)) = (approval.decision.counts_people(), shared) {
             let why = format!("its decision rule counts people, and {} was asked as a whole", item.assignee);
             self.complain(path, why);

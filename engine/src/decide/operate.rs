@@ -8,7 +8,7 @@ use crate::{
 };
 
 use super::{
-    EVENTS_MAX, ROUNDS_MAX, VISITS_MAX, check_administrator, check_comment, check_in_progress, check_not_ended,
+    ROUNDS_MAX, VISITS_MAX, check_administrator, check_comment, check_history, check_in_progress, check_not_ended,
     check_not_ending, draft::Draft,
 };
 
@@ -66,9 +66,7 @@ pub(super) fn go_to_stage(draft: &mut Draft<'_, '_>, by: &Actor, stage: &str, co
     if round > ROUNDS_MAX || draft.visits(stage) >= VISITS_MAX {
         return Err(Refusal::RoundsExceeded { max: ROUNDS_MAX });
     }
-    if draft.state.version >= EVENTS_MAX {
-        return Err(Refusal::HistoryFull { max: EVENTS_MAX });
-    }
+    check_history(&draft.state)?;
     draft.leave_stage();
     draft.emit(EventKind::MovedToStage { stage: stage.to_owned(), by: by.name.clone(), comment: comment.to_owned() });
     draft.start_stage_in_round(index, round);

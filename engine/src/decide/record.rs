@@ -19,8 +19,8 @@ use crate::{
 };
 
 use super::{
-    EVENTS_MAX, ROUNDS_MAX, authorize::may_decide, check_comment, check_not_ended, check_not_ending, conditions,
-    draft::Draft, open_items, record_digest,
+    ROUNDS_MAX, authorize::may_decide, check_comment, check_history, check_not_ended, check_not_ending, conditions,
+    draft::Draft, is_own, record_digest,
 };
 
 /// What a change comes to.
@@ -37,9 +37,7 @@ pub(super) fn update_record(draft: &mut Draft<'_, '_>, update: &UpdateRecord) ->
     check_comment("comment", &update.comment)?;
     check_not_ended(&draft.state)?;
     check_may_change(draft, update)?;
-    if draft.state.version >= EVENTS_MAX {
-        return Err(Refusal::HistoryFull { max: EVENTS_MAX });
-    }
+    check_history(&draft.state)?;
     let record = &draft.state.record;
     let digest = record_digest(&update.data);
     let source_version = update.reported.and_then(|reported| reported.source_version);
@@ -80,7 +78,7 @@ pub(super) fn update_record(draft: &mut Draft<'_, '_>, update: &UpdateRecord) ->
 /// that allows it. A service, which is a caller that the directory does not know, may tell of what has happened to any record.
 fn check_may_change(draft: &Draft<'_, '_>, update: &UpdateRecord) -> Result<(), Refusal> {
     let (state, name) = (&draft.state, &update.by.name);
-    let own = *name == state.submitter || Some(name) == state.on_behalf_of.as_ref();
+    let own = is_own(state, name);
     let is_service = || !draft.context.directory.users.contains_key(name.as_str());
     let tells = matches!(update.reported, Some(Reported { .. })) && is_service();
     if own || update.by.administrator || tells || edits_as_reviewer(draft, update) {
@@ -95,9 +93,8 @@ fn edits_as_reviewer(draft: &Draft<'_, '_>, update: &UpdateRecord) -> bool {
     let directory = draft.context.directory;
     let name = &update.by.name;
     let asks = |run: &StepRun| {
-        let open = open_items(run);
-        let mut items = run.work_items.iter().filter(|item| open.contains(&item.id));
-        items.any(|item| may_decide(&item.assignee, name, directory))
+        let mut open = run.work_items.iter().filter(|item| item.is_open());
+        open.any(|item| may_decide(&item.assignee, name, directory))
     };
     directory.is_active(name.as_str())
         && steps.iter().any(|step| match &step.kind {
@@ -140,9 +137,7 @@ fn effect(draft: &Draft<'_, '_>, data: &Json) -> Result<Effect, Refusal> {
 
 /// Whether what a step depends on differs.
 fn is_affected(step: &ApprovalStep, before: &Json, after: &Json) -> bool {
-    let differs =
-        |paths: &Vec<crate::definition::RecordPath>| paths.iter().any(|path| path.value(before) != path.value(after));
-    step.depends_on.as_ref().is_none_or(differs)
+    step.depends_on.as_ref().is_none_or(|paths| paths.iter().any(|path| path.differs(before, after)))
 }
 
 /// The decisions that no longer count, given which steps are affected. Looked at are the stages up to the current one, in written

@@ -4,9 +4,11 @@
 //! counts again only where people gave it, on the record as that submission ended with, under the same version of the process, and
 //! as long as the fields that the step names are what they were; in the first round only: whoever sends back wants to be asked.
 
+use std::collections::BTreeMap;
+
 use crate::{
     command::Submit,
-    definition::{Process, RecordPath, StepKind},
+    definition::{Process, StepKind},
     id::StepRunId,
     refusal::Refusal,
     state::{Approved, Resubmission, Reused, StepRun, Submission, Verdict},
@@ -16,6 +18,7 @@ use crate::{
 use super::{
     authorize::{barred, separation},
     draft::Draft,
+    is_own,
 };
 
 /// What a new submission takes over from the one before.
@@ -29,12 +32,11 @@ pub(super) fn resubmission(submit: &Submit, before: &Submission, process: &Proce
             return Err(Refusal::SubmissionStatusUnfit { status, needed: "ended before it is resubmitted" });
         }
     }
-    let own = submit.submitter == before.submitter || Some(&submit.submitter) == before.on_behalf_of.as_ref();
-    if !own && !submit.administrator {
+    if !is_own(before, &submit.submitter) && !submit.administrator {
         let needed = "whoever submitted it before, or an administrator";
         return Err(Refusal::NotPermitted { actor: submit.submitter.clone(), needed });
     }
-    let mut resubmission = Resubmission { of: before.id, approvals: std::collections::BTreeMap::new() };
+    let mut resubmission = Resubmission { of: before.id, approvals: BTreeMap::new() };
     // Another version may ask other people, or more of them.
     if submit.process != before.process {
         return Ok(resubmission);
@@ -44,8 +46,7 @@ pub(super) fn resubmission(submit: &Submit, before: &Submission, process: &Proce
         let StepKind::Approval(approval) = &step.kind else { continue };
         let Some(paths) = &approval.reuse_when_unchanged else { continue };
         let Some(run) = latest.get(step.name.as_str()) else { continue };
-        let unchanged = paths.iter().all(|path| path.value(&before.record.data) == path.value(&submit.data));
-        if !unchanged {
+        if paths.iter().any(|path| path.differs(&before.record.data, &submit.data)) {
             continue;
         }
         if let Some(reused) = approval_by_people(before, run) {
@@ -75,14 +76,6 @@ fn approval_by_people(before: &Submission, run: &StepRun) -> Option<Reused> {
         step_run: run.id,
         reviewers: run.deciders().cloned().collect(),
     })
-}
-
-impl Resubmission {
-    /// Forgets what depends on fields that a change of the record touches.
-    pub(crate) fn record_changes(&mut self, before: &crate::Json, after: &crate::Json) {
-        let same = |path: &RecordPath| path.value(before) == path.value(after);
-        self.approvals.retain(|_, approved| approved.when_unchanged.iter().all(same));
-    }
 }
 
 impl Draft<'_, '_> {
