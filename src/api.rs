@@ -17,6 +17,7 @@ mod pages;
 mod preview;
 mod process;
 mod submission;
+mod versions;
 mod work_item;
 
 use std::{net::SocketAddr, time::Duration};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_engine::{calendar::Calendar, definition::read_calendar, status::VersionStatus};
-use quorate_store::catalog::{CalendarVersionRow, CatalogChange};
+use quorate_store::catalog::CalendarVersionRow;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -14,9 +14,10 @@ use crate::{
 
 use super::{
     Api,
-    call::{NAME_BYTES_MAX, check_text, request_key},
+    call::request_key,
     catalog::{Worked, check_definition, digest, refuse},
     convert, errors, pages,
+    versions::Version,
 };
 
 /// Who may look at definitions.
@@ -48,11 +49,8 @@ impl CalendarService for Api {
         let key = request_key(&principal, &message.request_id, "CalendarService.Activate", &message)?;
         let (principal, message) = (&principal, &message);
         let work = |snapshot: Arc<Snapshot>| async move {
-            let mut row = self.calendar_row(principal, &message.name, message.version).await?;
-            let mut change = CatalogChange::new(principal.tenant.clone(), snapshot.version);
-            self.retire_calendar(principal, &row, &snapshot, &mut change).await?;
-            row.status = VersionStatus::Active;
-            change.calendars.push(row.clone());
+            let row: CalendarVersionRow = self.version(principal, &message.name, message.version).await?;
+            let (change, row) = self.activate_version(principal, &snapshot, row).await?;
             let answer = v1::CalendarServiceActivateResponse { calendar: Some(to_message(row)) };
             Ok(Worked { change: Some(change), answer })
         };
@@ -68,11 +66,11 @@ impl CalendarService for Api {
             0 => {
                 let snapshot = self.scheduler.catalog().current(&principal.tenant).await;
                 let snapshot = snapshot.map_err(|error| errors::store(&error))?;
-                snapshot.calendars.active.get(&message.name).map_or(0, |(version, _)| *version)
+                CalendarVersionRow::active(&snapshot, &message.name).unwrap_or_default()
             }
             version => version,
         };
-        let row = self.calendar_row(&principal, &message.name, version).await?;
+        let row = self.version(&principal, &message.name, version).await?;
         Ok(Response::new(v1::CalendarServiceGetResponse { calendar: Some(to_message(row)) }))
     }
 
@@ -92,7 +90,6 @@ impl CalendarService for Api {
 }
 
 impl Api {
-    /// A new version, or the newest one again where its text is the same.
     async fn publish_calendar(
         &self,
         principal: &Principal,
@@ -100,13 +97,10 @@ impl Api {
         calendar: &Calendar,
         snapshot: &Snapshot,
     ) -> Result<Worked<v1::Calendar>, Status> {
-        let newest = self.scheduler.store().calendar_versions(&principal.tenant, &calendar.name, None, 1).await;
-        let newest = newest.map_err(|error| errors::store(&error))?.into_iter().next();
         let digest = digest(&message.definition);
-        let same = newest.as_ref().filter(|row| row.digest == digest);
-        let mut row = same.cloned().unwrap_or_else(|| CalendarVersionRow {
+        let make = |version| CalendarVersionRow {
             name: calendar.name.clone(),
-            version: 1 + newest.as_ref().map_or(0, |row| row.version),
+            version,
             status: VersionStatus::Draft,
             title: calendar.title.clone(),
             time_zone: calendar.time_zone.iana_name().unwrap_or_default().to_owned(),
@@ -114,51 +108,10 @@ impl Api {
             digest,
             published_by: principal.name.to_string(),
             published_at: self.scheduler.clock().now(),
-        });
-        let mut change = CatalogChange::new(principal.tenant.clone(), snapshot.version);
-        let activates = message.activate && row.status != VersionStatus::Active;
-        if activates {
-            self.retire_calendar(principal, &row, snapshot, &mut change).await?;
-            row.status = VersionStatus::Active;
-        }
-        let changed = activates || same.is_none();
-        change.calendars.push(row.clone());
-        Ok(Worked { change: changed.then_some(change), answer: to_message(row) })
-    }
-
-    /// The version that is active makes room for another.
-    async fn retire_calendar(
-        &self,
-        principal: &Principal,
-        successor: &CalendarVersionRow,
-        snapshot: &Snapshot,
-        change: &mut CatalogChange,
-    ) -> Result<(), Status> {
-        if let Some(&(active, _)) = snapshot.calendars.active.get(&successor.name)
-            && active != successor.version
-        {
-            let mut row = self.calendar_row(principal, &successor.name, active).await?;
-            row.status = VersionStatus::Inactive;
-            change.calendars.push(row);
-        }
-        Ok(())
-    }
-
-    /// A version; 0: the newest.
-    async fn calendar_row(
-        &self,
-        principal: &Principal,
-        name: &str,
-        version: u32,
-    ) -> Result<CalendarVersionRow, Status> {
-        check_text("name", name, NAME_BYTES_MAX)?;
-        let before = (version != 0).then(|| version.saturating_add(1));
-        let rows = self.scheduler.store().calendar_versions(&principal.tenant, name, before, 1).await;
-        let row = rows.map_err(|error| errors::store(&error))?.into_iter().next();
-        row.filter(|row| version == 0 || row.version == version).ok_or_else(|| match version {
-            0 => errors::not_found("calendar", name),
-            version => errors::not_found("calendar version", &format!("{name} {version}")),
-        })
+        };
+        let wanted = (calendar.name.as_str(), &digest, message.activate);
+        let (change, row) = self.publish_version(principal, snapshot, wanted, make).await?;
+        Ok(Worked { change, answer: to_message(row) })
     }
 }
 

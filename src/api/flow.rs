@@ -6,7 +6,7 @@ use quorate_engine::{
     definition::{Flow, FlowType, read_flow},
     status::VersionStatus,
 };
-use quorate_store::catalog::{CatalogChange, FlowVersionRow};
+use quorate_store::catalog::FlowVersionRow;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -17,9 +17,10 @@ use crate::{
 
 use super::{
     Api,
-    call::{NAME_BYTES_MAX, check_text, request_key},
+    call::request_key,
     catalog::{Worked, check_definition, digest, refuse},
     convert, errors, pages,
+    versions::Version,
 };
 
 /// Who may look at definitions.
@@ -51,11 +52,8 @@ impl FlowService for Api {
         let key = request_key(&principal, &message.request_id, "FlowService.Activate", &message)?;
         let (principal, message) = (&principal, &message);
         let work = |snapshot: Arc<Snapshot>| async move {
-            let mut row = self.flow_row(principal, &message.name, message.version).await?;
-            let mut change = CatalogChange::new(principal.tenant.clone(), snapshot.version);
-            self.retire_flow(principal, &row, &snapshot, &mut change).await?;
-            row.status = VersionStatus::Active;
-            change.flows.push(row.clone());
+            let row: FlowVersionRow = self.version(principal, &message.name, message.version).await?;
+            let (change, row) = self.activate_version(principal, &snapshot, row).await?;
             let answer = v1::FlowServiceActivateResponse { flow: Some(to_message(row)) };
             Ok(Worked { change: Some(change), answer })
         };
@@ -71,11 +69,11 @@ impl FlowService for Api {
             0 => {
                 let snapshot = self.scheduler.catalog().current(&principal.tenant).await;
                 let snapshot = snapshot.map_err(|error| errors::store(&error))?;
-                snapshot.flows.active.get(&message.name).copied().unwrap_or_default()
+                FlowVersionRow::active(&snapshot, &message.name).unwrap_or_default()
             }
             version => version,
         };
-        let row = self.flow_row(&principal, &message.name, version).await?;
+        let row = self.version(&principal, &message.name, version).await?;
         Ok(Response::new(v1::FlowServiceGetResponse { flow: Some(to_message(row)) }))
     }
 
@@ -95,7 +93,6 @@ impl FlowService for Api {
 }
 
 impl Api {
-    /// A new version, or the newest one again where its text is the same.
     async fn publish_flow(
         &self,
         principal: &Principal,
@@ -103,13 +100,10 @@ impl Api {
         flow: &Flow,
         snapshot: &Snapshot,
     ) -> Result<Worked<v1::Flow>, Status> {
-        let newest = self.scheduler.store().flow_versions(&principal.tenant, &flow.name, None, 1).await;
-        let newest = newest.map_err(|error| errors::store(&error))?.into_iter().next();
         let digest = digest(&message.definition);
-        let same = newest.as_ref().filter(|row| row.digest == digest);
-        let mut row = same.cloned().unwrap_or_else(|| FlowVersionRow {
+        let make = |version| FlowVersionRow {
             name: flow.name.clone(),
-            version: 1 + newest.as_ref().map_or(0, |row| row.version),
+            version,
             status: VersionStatus::Draft,
             flow_type: flow.flow_type.as_str().to_owned(),
             task_queue: flow.task_queue.clone(),
@@ -117,46 +111,10 @@ impl Api {
             digest,
             published_by: principal.name.to_string(),
             published_at: self.scheduler.clock().now(),
-        });
-        let mut change = CatalogChange::new(principal.tenant.clone(), snapshot.version);
-        let activates = message.activate && row.status != VersionStatus::Active;
-        if activates {
-            self.retire_flow(principal, &row, snapshot, &mut change).await?;
-            row.status = VersionStatus::Active;
-        }
-        let changed = activates || same.is_none();
-        change.flows.push(row.clone());
-        Ok(Worked { change: changed.then_some(change), answer: to_message(row) })
-    }
-
-    /// The version that is active makes room for another.
-    async fn retire_flow(
-        &self,
-        principal: &Principal,
-        successor: &FlowVersionRow,
-        snapshot: &Snapshot,
-        change: &mut CatalogChange,
-    ) -> Result<(), Status> {
-        if let Some(&active) = snapshot.flows.active.get(&successor.name)
-            && active != successor.version
-        {
-            let mut row = self.flow_row(principal, &successor.name, active).await?;
-            row.status = VersionStatus::Inactive;
-            change.flows.push(row);
-        }
-        Ok(())
-    }
-
-    /// A version; 0: the newest.
-    async fn flow_row(&self, principal: &Principal, name: &str, version: u32) -> Result<FlowVersionRow, Status> {
-        check_text("name", name, NAME_BYTES_MAX)?;
-        let before = (version != 0).then(|| version.saturating_add(1));
-        let rows = self.scheduler.store().flow_versions(&principal.tenant, name, before, 1).await;
-        let row = rows.map_err(|error| errors::store(&error))?.into_iter().next();
-        row.filter(|row| version == 0 || row.version == version).ok_or_else(|| match version {
-            0 => errors::not_found("flow", name),
-            version => errors::not_found("flow version", &format!("{name} {version}")),
-        })
+        };
+        let wanted = (flow.name.as_str(), &digest, message.activate);
+        let (change, row) = self.publish_version(principal, snapshot, wanted, make).await?;
+        Ok(Worked { change, answer: to_message(row) })
     }
 }
 

@@ -70,13 +70,10 @@ impl ProcessService for Api {
         let key = request_key(&principal, &message.request_id, "ProcessService.Activate", &message)?;
         let (principal, message) = (&principal, &message);
         let work = |snapshot: Arc<Snapshot>| async move {
-            let mut row = self.process_row(principal, &message.name, Some(message.version)).await?;
+            let row = self.process_row(principal, &message.name, Some(message.version)).await?;
             // What it names may have gone since it was published.
             read_process(&row.definition, &KnownIn(Arc::clone(&snapshot))).map_err(|complaints| refuse(&complaints))?;
-            let mut change = CatalogChange::new(principal.tenant.clone(), snapshot.version);
-            self.retire_process(principal, &row, &mut change).await?;
-            row.status = VersionStatus::Active;
-            change.processes.push(row.clone());
+            let (change, row) = self.activate_version(principal, &snapshot, row).await?;
             let answer = v1::ProcessServiceActivateResponse { process: Some(to_message(row)) };
             Ok(Worked { change: Some(change), answer })
         };
@@ -156,7 +153,6 @@ impl ProcessService for Api {
 }
 
 impl Api {
-    /// A new version, or the newest one again where its text is the same.
     async fn publish_process(
         &self,
         principal: &Principal,
@@ -168,13 +164,10 @@ impl Api {
         for text in [&process.title, &process.record.name] {
             check_text("definition", text, DEFINITION_BYTES_MAX)?;
         }
-        let newest = self.scheduler.store().process_versions(&principal.tenant, &process.name, None, 1).await;
-        let newest = newest.map_err(|error| errors::store(&error))?.into_iter().next();
         let digest = digest(&message.definition);
-        let same = newest.as_ref().filter(|row| row.digest == digest);
-        let mut row = same.cloned().unwrap_or_else(|| ProcessVersionRow {
+        let make = |version| ProcessVersionRow {
             name: process.name.clone(),
-            version: 1 + newest.as_ref().map_or(0, |row| row.version),
+            version,
             status: VersionStatus::Draft,
             title: process.title.clone(),
             record_type: process.record.name.clone(),
@@ -182,33 +175,10 @@ impl Api {
             digest,
             published_by: principal.name.to_string(),
             published_at: self.scheduler.clock().now(),
-        });
-        let mut change = CatalogChange::new(principal.tenant.clone(), snapshot.version);
-        let activates = message.activate && row.status != VersionStatus::Active;
-        if activates {
-            self.retire_process(principal, &row, &mut change).await?;
-            row.status = VersionStatus::Active;
-        }
-        let changed = activates || same.is_none();
-        change.processes.push(row.clone());
-        Ok(Worked { change: changed.then_some(change), answer: to_message(row) })
-    }
-
-    /// The version that is active makes room for another.
-    async fn retire_process(
-        &self,
-        principal: &Principal,
-        successor: &ProcessVersionRow,
-        change: &mut CatalogChange,
-    ) -> Result<(), Status> {
-        let active = self.scheduler.store().process_version(&principal.tenant, &successor.name, None).await;
-        if let Some(mut active) = active.map_err(|error| errors::store(&error))?
-            && active.version != successor.version
-        {
-            active.status = VersionStatus::Inactive;
-            change.processes.push(active);
-        }
-        Ok(())
+        };
+        let wanted = (process.name.as_str(), &digest, message.activate);
+        let (change, row) = self.publish_version(principal, snapshot, wanted, make).await?;
+        Ok(Worked { change, answer: to_message(row) })
     }
 
     /// A version; where none is named the active one, or else the newest.
