@@ -14,8 +14,8 @@ use crate::{
 
 use super::{
     Api,
-    call::request_key,
-    catalog::{Worked, check_definition, digest, refuse},
+    call::{check_text, request_key},
+    catalog::{DEFINITION_BYTES_MAX, Worked, check_definition, digest, refuse},
     convert, errors, pages,
     versions::Version,
 };
@@ -97,6 +97,8 @@ impl Api {
         calendar: &Calendar,
         snapshot: &Snapshot,
     ) -> Result<Worked<v1::Calendar>, Status> {
+        // YAML can write characters that stand nowhere in its text.
+        check_text("definition", &calendar.title, DEFINITION_BYTES_MAX)?;
         let digest = digest(&message.definition);
         let make = |version| CalendarVersionRow {
             name: calendar.name.clone(),

@@ -137,6 +137,8 @@ on_every_backend! {
         assert_eq!(refused(admin.processes().publish(publish(&titled)).await), invalid("INVALID_FIELD"));
         let summed = NOTE.replace("name: note\n", "name: note\nsummary: \"'a\\\\u0000b'\"\n");
         assert_eq!(refused(admin.processes().publish(publish(&summed)).await), invalid("DEFINITION_INVALID"));
+        let calendar = "apiVersion: quorate/v1\nkind: Calendar\nname: office\ntitle: \"a\\0b\"\ntime_zone: UTC\nhours: { monday: [\"09:00-17:00\"] }\n";
+        assert_eq!(refused(admin.publish_calendar(calendar).await), invalid("INVALID_FIELD"));
         system.end().await;
     }
 
