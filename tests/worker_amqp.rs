@@ -153,10 +153,13 @@ async fn jobs_are_carried_out_reported_and_acknowledged() {
     assert_eq!((report.status.as_str(), report.token.as_str()), ("COMPLETED", "token of j1"));
     let doubled = &report.output.unwrap().fields["doubled"];
     assert_eq!(doubled.kind, Some(prost_types::value::Kind::NumberValue(42.0)));
-    for (flow, code, retryable) in
-        [("erp", "NO_SUCH_VENDOR", false), ("panic", "PANIC", true), ("unknown", "UNKNOWN_FLOW", true)]
-    {
-        server.publish(job("j2", flow)).await;
+    // A job each: the worker takes a second delivery of one attempt for the same while the first is not yet settled.
+    for (id, flow, code, retryable) in [
+        ("j2", "erp", "NO_SUCH_VENDOR", false),
+        ("j3", "panic", "PANIC", true),
+        ("j4", "unknown", "UNKNOWN_FLOW", true),
+    ] {
+        server.publish(job(id, flow)).await;
         let report = server.report().await;
         let error = report.error.unwrap();
         assert_eq!((report.status.as_str(), error.code.as_str()), ("FAILED", code));
