@@ -15,6 +15,7 @@ mod items;
 mod operate;
 mod output;
 mod preview;
+mod process_tests;
 mod record;
 mod server;
 mod show;
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     Token(server::TokenCommand),
     /// Check definitions, storing nothing
     Validate(apply::ValidateArgs),
+    /// Run the tests that processes carry, without a server
+    Test(process_tests::TestArgs),
     /// Store definitions, and make them the active ones
     Apply(apply::ApplyArgs),
     /// Submit a record for approval
@@ -227,6 +230,7 @@ async fn dispatch(cli: Cli, screen: &mut Screen<'_>) -> Result<(), Failure> {
         Command::Migrate(args) => return server::serve::migrate(args).await.map_err(Failure::Failed),
         Command::Token(command) => return server::serve::token(command).await.map_err(Failure::Failed),
         Command::Completions(args) => return completions(&args, screen),
+        Command::Test(args) => return process_tests::test(&args, global.output, screen),
         _ => {}
     }
     let connection =
@@ -283,6 +287,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         | Command::Migrate(_)
         | Command::Token(_)
         | Command::Completions(_)
+        | Command::Test(_)
         | Command::Health(_) => Ok(()),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     delegation::NewDelegation,
     directory,
     expression::{Expression, Type},
+    process_test::ProcessTest,
     state::RetryPolicy,
 };
 
@@ -24,11 +25,11 @@ mod suggest;
 mod yaml;
 
 pub use check::{
-    API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, BUSINESS_DAYS_MAX, DISTINCT_FROM_MAX, Everything,
-    HOLIDAYS_MAX, INPUT_FIELDS_MAX, INTERVALS_MAX, Known, MANAGER_LEVELS_MAX, MOMENTS_MAX, NAME_CHARS_MAX,
-    NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, REMINDERS_MAX, ROUTES_MAX, SEND_BACK_STAGES_MAX, STAGES_MAX, STEPS_MAX,
-    SYNC_TIMEOUT_MS_MAX, TITLE_CHARS_MAX, kind_of, read_calendar, read_directory, read_flow, read_process, scope,
-    summary_scope,
+    ANSWERS_MAX, API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, BUSINESS_DAYS_MAX, DISTINCT_FROM_MAX,
+    Everything, HOLIDAYS_MAX, INPUT_FIELDS_MAX, INTERVALS_MAX, Known, MANAGER_LEVELS_MAX, MOMENTS_MAX, NAME_CHARS_MAX,
+    NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, REMINDERS_MAX, ROUTES_MAX, SCRIPT_LINES_MAX, SEND_BACK_STAGES_MAX,
+    STAGES_MAX, STEPS_MAX, SYNC_TIMEOUT_MS_MAX, TESTS_MAX, TITLE_CHARS_MAX, kind_of, read_calendar, read_directory,
+    read_flow, read_process, scope, summary_scope,
 };
 pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
 pub use documents::{Document, documents};
@@ -90,6 +91,8 @@ pub struct Process {
     pub recall_path: Vec<Step>,
     /// What runs before a canceled submission ends. Background steps.
     pub cancel_path: Vec<Step>,
+    /// What it claims of itself.
+    pub tests: Vec<ProcessTest>,
 }
 
 /// What a process takes for a record.

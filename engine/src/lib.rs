@@ -20,6 +20,7 @@ pub mod explain;
 pub mod expression;
 pub mod id;
 pub mod preview;
+pub mod process_test;
 pub mod projection;
 pub mod refusal;
 pub mod state;

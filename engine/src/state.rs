@@ -191,6 +191,21 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
+    /// Every reason.
+    pub const ALL: &[Self] = &[
+        Self::FlowFailed,
+        Self::Timeout,
+        Self::InputInvalid,
+        Self::FlowNotActive,
+        Self::ExpressionFailed,
+        Self::NoApprovers,
+        Self::Stalled,
+        Self::RoundsExceeded,
+        Self::FaultPath,
+        Self::Expired,
+        Self::CalendarUnfit,
+    ];
+
     /// The reason as it is written everywhere outside the code.
     pub const fn as_str(self) -> &'static str {
         match self {

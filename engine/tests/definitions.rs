@@ -68,6 +68,11 @@ fn names_are_complained_of_as_the_table_says() {
 }
 
 #[test]
+fn process_tests_are_complained_of_as_the_table_says() {
+    check_table(include_str!("definitions/process_tests.txt"), &PROCESS, process_complaints);
+}
+
+#[test]
 fn routes_are_complained_of_as_the_table_says() {
     check_table(include_str!("definitions/routing.txt"), &PROCESS, process_complaints);
 }

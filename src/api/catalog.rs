@@ -135,10 +135,19 @@ pub(super) fn check_definition(text: &str) -> Result<(), Status> {
 
 /// The refusal of a definition, with every complaint.
 pub(super) fn refuse(complaints: &[Complaint]) -> Status {
-    errors::definition_invalid(complaints.iter().map(|complaint| {
+    errors::definition_invalid(fields(complaints))
+}
+
+/// The refusal of a process whose tests fail, with every test that does.
+pub(super) fn refuse_untested(complaints: &[Complaint]) -> Status {
+    errors::tests_failed(fields(complaints))
+}
+
+fn fields(complaints: &[Complaint]) -> impl Iterator<Item = (String, String)> {
+    complaints.iter().map(|complaint| {
         let field = format!("{}:{} {}", complaint.line, complaint.column, complaint.path);
         (field.trim_end().to_owned(), complaint.message.clone())
-    }))
+    })
 }
 
 pub(super) fn complaint(complaint: Complaint) -> v1::Complaint {

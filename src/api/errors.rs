@@ -68,6 +68,7 @@ pub const REASONS: &[&str] = &[
     "SUBMISSION_ENDED",
     "SUBMISSION_NOT_FOUND",
     "SUBMISSION_STATUS_UNFIT",
+    "TESTS_FAILED",
     "TEXT_MISSING",
     "TOO_LONG",
     "UNAUTHENTICATED",
@@ -95,6 +96,11 @@ pub(super) fn not_found(kind: &str, name: &str) -> Status {
 /// A definition is refused: every complaint is a field violation, its field `line:column path`.
 pub(super) fn definition_invalid(complaints: impl IntoIterator<Item = (String, String)>) -> Status {
     with_fields("DEFINITION_INVALID", "the definition is refused", complaints)
+}
+
+/// Tests of a process fail: each is a field violation, its field `line:column path`.
+pub(super) fn tests_failed(complaints: impl IntoIterator<Item = (String, String)>) -> Status {
+    with_fields("TESTS_FAILED", "tests of the definition fail", complaints)
 }
 
 /// A change of the directory is refused.

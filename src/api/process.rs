@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use quorate_engine::{
-    definition::{Process, read_process},
+    definition::{Complaint, Process, read_process},
+    process_test::{Surroundings, TestResult, run_tests},
     status::VersionStatus,
 };
-use quorate_store::catalog::{CatalogChange, ProcessVersionRow};
+use quorate_store::{
+    StoreError,
+    catalog::{CatalogChange, ProcessVersionRow},
+};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -18,7 +22,7 @@ use crate::{
 use super::{
     Api,
     call::{NAME_BYTES_MAX, check_text, request_key},
-    catalog::{DEFINITION_BYTES_MAX, KnownIn, Worked, check_definition, complaint, digest, refuse},
+    catalog::{DEFINITION_BYTES_MAX, KnownIn, Worked, check_definition, complaint, digest, refuse, refuse_untested},
     convert, errors, pages,
 };
 
@@ -39,6 +43,10 @@ impl ProcessService for Api {
             let known = KnownIn(Arc::clone(&snapshot));
             let (process, warnings) =
                 read_process(&message.definition, &known).map_err(|complaints| refuse(&complaints))?;
+            let (process, failed) = test(process, Arc::clone(&snapshot)).await?;
+            if !failed.is_empty() {
+                return Err(refuse_untested(&failed));
+            }
             let Worked { change, answer } = self.publish_process(principal, message, &process, &snapshot).await?;
             let warnings = warnings.into_iter().map(complaint).collect();
             let answer = v1::ProcessServicePublishResponse { process: Some(answer), warnings };
@@ -54,9 +62,13 @@ impl ProcessService for Api {
         let (principal, message) = self.caller(request, &[Role::Designer]).await?;
         check_definition(&message.definition)?;
         let snapshot = self.scheduler.catalog().current(&principal.tenant).await;
-        let known = KnownIn(snapshot.map_err(|error| errors::store(&error))?);
-        let complaints = match read_process(&message.definition, &known) {
-            Ok((_, complaints)) | Err(complaints) => complaints,
+        let snapshot = snapshot.map_err(|error| errors::store(&error))?;
+        let complaints = match read_process(&message.definition, &KnownIn(Arc::clone(&snapshot))) {
+            Ok((process, mut complaints)) => {
+                complaints.extend(test(process, snapshot).await?.1);
+                complaints
+            }
+            Err(complaints) => complaints,
         };
         let complaints = complaints.into_iter().map(complaint).collect();
         Ok(Response::new(v1::ProcessServiceValidateResponse { complaints }))
@@ -200,6 +212,21 @@ impl Api {
             None => errors::not_found("process", name),
         })
     }
+}
+
+/// Runs the tests of a process on the catalog that it is to be published in. Answers with the process and what fails.
+async fn test(process: Process, snapshot: Arc<Snapshot>) -> Result<(Process, Vec<Complaint>), Status> {
+    if process.tests.is_empty() {
+        return Ok((process, Vec::new()));
+    }
+    // They may take longer than a task may hold its thread.
+    let tested = tokio::task::spawn_blocking(move || {
+        let Snapshot { directory, flows, calendars, .. } = &*snapshot;
+        let results = run_tests(&Surroundings { process: &process, flows, calendars, directory });
+        let failed = results.iter().filter_map(TestResult::complaint).collect();
+        (process, failed)
+    });
+    tested.await.map_err(|error| errors::store(&StoreError::Internal(error.to_string())))
 }
 
 fn to_message(row: ProcessVersionRow) -> v1::Process {

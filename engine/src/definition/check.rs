@@ -27,6 +27,7 @@ mod flow;
 mod graph;
 mod moments;
 mod process;
+mod process_test;
 mod record;
 mod routing;
 mod step;
@@ -38,6 +39,7 @@ pub use calendar::{HOLIDAYS_MAX, INTERVALS_MAX};
 pub use expressions::{scope, summary_scope};
 pub use moments::{BUSINESS_DAYS_MAX, MOMENTS_MAX, REMINDERS_MAX};
 pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};
+pub use process_test::{ANSWERS_MAX, SCRIPT_LINES_MAX, TESTS_MAX};
 pub use record::RECORD_PATHS_MAX;
 pub use routing::{ROUTES_MAX, SEND_BACK_STAGES_MAX};
 

@@ -13,6 +13,9 @@ use serde_saphyr::Spanned;
 
 use crate::Json;
 
+#[path = "source/process_test.rs"]
+pub(super) mod test;
+
 /// A text that a complaint may point at.
 pub(super) type Text = Spanned<String>;
 
@@ -49,6 +52,8 @@ pub(super) struct Process {
     pub(super) cancel_path: Option<Steps>,
     #[serde(default)]
     pub(super) allow_no_approvals: bool,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) tests: Option<Spanned<Vec<Spanned<test::Test>>>>,
 }
 
 /// What a process takes.

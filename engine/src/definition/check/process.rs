@@ -60,6 +60,7 @@ impl Checker<'_> {
         let recall_path = self.path(source.recall_path.as_ref(), "recall_path", "the recall path", &facts);
         let cancel_path = self.path(source.cancel_path.as_ref(), "cancel_path", "the cancel path", &facts);
         self.some_approval(source);
+        let tests = self.tests(source, &facts);
         Some(Process {
             name,
             title,
@@ -73,6 +74,7 @@ impl Checker<'_> {
             rejection_path: rejection_path?,
             recall_path: recall_path?,
             cancel_path: cancel_path?,
+            tests: tests?,
         })
     }
 
