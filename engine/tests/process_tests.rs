@@ -32,7 +32,7 @@ impl Folder {
             let text = "\n".repeat(before) + document.text.trim_start_matches("---");
             match kind_of(&text).unwrap() {
                 Kind::Directory => {
-                    folder.directory = folder.directory.with_document(read_directory(&text).unwrap()).unwrap()
+                    folder.directory = folder.directory.with_document(read_directory(&text).unwrap()).unwrap();
                 }
                 Kind::Flow => {
                     let flow = read_flow(&text).unwrap();

@@ -103,6 +103,10 @@ async fn every_example_is_applied_and_takes_a_record() {
         ("access-request", r#"{"system": "crm", "level": "read", "owner": "bob"}"#),
     ];
     assert_eq!(std::fs::read_dir(&examples).unwrap().count(), records.len(), "each example has a record here");
+    for (name, _) in &records {
+        let tested = printed(quorate().args(["test", "-f", examples.join(name).to_str().unwrap()]));
+        assert!(tested.contains("passed, 0 failed"), "{tested}");
+    }
     for (name, data) in records {
         let applied = call("admin", &["apply", "-f", examples.join(name).to_str().unwrap()]);
         assert!(applied.contains(&format!("process {name}:")), "{applied}");

@@ -2,9 +2,9 @@
 
 use quorate::proto::v1::{
     DirectoryServiceApplyRequest, DirectoryServicePutUserRequest, FlowServiceGetRequest, JobServiceGetRequest,
-    ProcessServiceGetRequest, Record, SubmissionServiceCommentRequest, SubmissionServiceGetRequest,
-    SubmissionServiceListEventsRequest, SubmissionServiceListRequest, SubmissionServiceWatchRequest, User,
-    WorkItemServiceGetRequest, WorkItemServiceListRequest,
+    ProcessServiceGetRequest, ProcessServiceValidateRequest, Record, SubmissionServiceCommentRequest,
+    SubmissionServiceGetRequest, SubmissionServiceListEventsRequest, SubmissionServiceListRequest,
+    SubmissionServiceWatchRequest, User, WorkItemServiceGetRequest, WorkItemServiceListRequest,
 };
 use serde_json::{Value, json};
 use tonic::Code;
@@ -189,6 +189,26 @@ on_every_backend! {
         for filter in ["color = red", "process note", "status = GREEN", "process = a AND process = b"] {
             assert_eq!(refused(list(filter, "").await), invalid("INVALID_FIELD"), "{filter}");
         }
+        system.end().await;
+    }
+
+    async fn a_process_whose_tests_fail_is_not_published(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let admin = system.caller("admin");
+        let tested = |status: &str| {
+            format!("{NOTE}\ntests: [{{ name: it is open, submit: {{ by: ann, record: {{}} }}, expect: {{ status: {status} }} }}]\n")
+        };
+        let line = tested("").trim_end().lines().count().to_string();
+        let status = admin.processes().publish(publish(&tested("APPROVED"))).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "TESTS_FAILED"));
+        assert_eq!(fields(&status), [format!("{line}:1 tests[0]")]);
+        let validate = ProcessServiceValidateRequest { definition: tested("APPROVED") };
+        let complaints = admin.processes().validate(validate).await.unwrap().into_inner().complaints;
+        assert!(complaints.iter().any(|found| found.path == "tests[0]" && !found.warning), "{complaints:?}");
+        assert!(system.store.process_version(&"default".into(), "note", Some(2)).await.unwrap().is_none());
+        let published = admin.processes().publish(publish(&tested("IN_PROGRESS"))).await.unwrap().into_inner();
+        assert_eq!(published.process.unwrap().version, 2);
+        system.caller("ann").submit("note", json!({})).await;
         system.end().await;
     }
 

@@ -297,13 +297,13 @@ impl Run<'_> {
 
 /// The reason for a refusal, what people are told, and what is wrong with which field.
 fn why(refusal: &Refusal) -> String {
-    let mut text = format!("{}: {refusal}", refusal.reason());
-    if let Refusal::RecordInvalid { violations } = refusal {
-        for violation in violations {
-            text.push_str(&format!("; {}: {}", violation.path, violation.message));
-        }
-    }
-    text
+    let violations = match refusal {
+        Refusal::RecordInvalid { violations } => &violations[..],
+        _ => &[],
+    };
+    let fields = violations.iter().map(|field| format!("{}: {}", field.path, field.message));
+    let parts: Vec<String> = std::iter::once(format!("{}: {refusal}", refusal.reason())).chain(fields).collect();
+    parts.join("; ")
 }
 
 /// When an attempt is over that is heard of no more.

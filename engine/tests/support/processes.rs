@@ -98,6 +98,7 @@ pub(crate) fn process(stages: RangeInclusive<usize>) -> impl Strategy<Value = Pr
                 rejection_path,
                 recall_path,
                 cancel_path,
+                tests: Vec::new(),
             },
         )
     })

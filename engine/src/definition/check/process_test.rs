@@ -105,7 +105,7 @@ impl Checker<'_> {
             name: test.name.value.clone(),
             line: Place::from(source).line,
             now: now?,
-            submit: submit?,
+            submit,
             flows: flows?,
             script: script.into_iter().collect::<Option<_>>()?,
             expect: match expect {
@@ -125,7 +125,7 @@ impl Checker<'_> {
         parsed
     }
 
-    fn test_submit(&mut self, source: &Spanned<written::Submit>, path: &str, names: &Names<'_>) -> Option<TestSubmit> {
+    fn test_submit(&mut self, source: &Spanned<written::Submit>, path: &str, names: &Names<'_>) -> TestSubmit {
         let submit = &source.value;
         self.object(&submit.record, &format!("{path}.record"));
         let mut choices = BTreeMap::new();
@@ -137,7 +137,7 @@ impl Checker<'_> {
             }
             choices.insert(step.clone(), people.iter().map(|name| name.value.clone()).collect());
         }
-        Some(TestSubmit {
+        TestSubmit {
             line: Place::from(source).line,
             // A service is in no directory.
             by: UserName::from(submit.by.value.as_str()),
@@ -146,7 +146,7 @@ impl Checker<'_> {
             comment: submit.comment.clone().unwrap_or_default(),
             choices,
             refused: submit.refused.as_ref().map(|reason| reason.value.clone()),
-        })
+        }
     }
 
     fn mocks(&mut self, source: &Spanned<written::OneOrMany<written::Mock>>, path: &str) -> Option<Vec<Mock>> {
@@ -250,18 +250,7 @@ impl Checker<'_> {
                     comment: comment.comment.value.clone(),
                 }
             }
-            Written::UpdateRecord(update) => {
-                let Some(record) = &update.record else {
-                    self.error(at, path, "the field `record` is missing");
-                    return None;
-                };
-                self.object(record, &format!("{path}.record"));
-                Action::UpdateRecord {
-                    by: update.by.as_ref().map(|by| UserName::from(by.value.as_str())),
-                    record: record.value.clone(),
-                    comment: said(update.comment.as_ref()),
-                }
-            }
+            Written::UpdateRecord(update) => self.updated(update, at, path)?,
             Written::Recall(by) => {
                 Action::Recall { by: self.by(by.by.as_ref(), path), comment: said(by.comment.as_ref()) }
             }
@@ -320,38 +309,55 @@ impl Checker<'_> {
                 by: answer.by.as_ref().map(|by| UserName::from(by.value.as_str())),
                 answer: answer.answer.value.clone(),
             },
-            Written::Retry(retry) => {
-                let by = self.by(retry.by.as_ref(), path);
-                match (&retry.step, &retry.stage) {
-                    (Some(step), None) => {
-                        Action::RetryStep { step: self.step_run(step, &format!("{path}.step"), names)?.name, by }
-                    }
-                    (None, Some(stage)) => {
-                        Action::RetryStage { stage: self.stage_run(stage, &format!("{path}.stage"), names)?.name, by }
-                    }
-                    _ => {
-                        self.error(at, path, "write one of `step` and `stage`");
-                        return None;
-                    }
-                }
-            }
-            Written::Skip(skip) => {
-                if let Some(outputs) = &skip.outputs {
-                    self.object(outputs, &format!("{path}.outputs"));
-                }
-                let none = || Json::Object(serde_json::Map::new());
-                Action::Skip {
-                    step: self.step_run(&skip.step, &format!("{path}.step"), names)?.name,
-                    by: self.by(skip.by.as_ref(), path),
-                    outputs: skip.outputs.as_ref().map_or_else(none, |outputs| outputs.value.clone()),
-                    comment: said(skip.comment.as_ref()),
-                }
-            }
+            Written::Retry(retry) => self.retried(retry, at, path, names)?,
+            Written::Skip(skip) => self.skipped(skip, path, names)?,
             Written::GoTo(go_to) => Action::GoTo {
                 stage: self.stage_run(&go_to.stage, &format!("{path}.stage"), names)?.name,
                 by: self.by(go_to.by.as_ref(), path),
                 comment: said(go_to.comment.as_ref()),
             },
+        })
+    }
+
+    fn updated(&mut self, update: &written::UpdateRecord, at: Place, path: &str) -> Option<Action> {
+        let Some(record) = &update.record else {
+            self.error(at, path, "the field `record` is missing");
+            return None;
+        };
+        self.object(record, &format!("{path}.record"));
+        Some(Action::UpdateRecord {
+            by: update.by.as_ref().map(|by| UserName::from(by.value.as_str())),
+            record: record.value.clone(),
+            comment: said(update.comment.as_ref()),
+        })
+    }
+
+    fn retried(&mut self, retry: &written::Retry, at: Place, path: &str, names: &Names<'_>) -> Option<Action> {
+        let by = self.by(retry.by.as_ref(), path);
+        match (&retry.step, &retry.stage) {
+            (Some(step), None) => {
+                Some(Action::RetryStep { step: self.step_run(step, &format!("{path}.step"), names)?.name, by })
+            }
+            (None, Some(stage)) => {
+                Some(Action::RetryStage { stage: self.stage_run(stage, &format!("{path}.stage"), names)?.name, by })
+            }
+            _ => {
+                self.error(at, path, "write one of `step` and `stage`");
+                None
+            }
+        }
+    }
+
+    fn skipped(&mut self, skip: &written::Skip, path: &str, names: &Names<'_>) -> Option<Action> {
+        if let Some(outputs) = &skip.outputs {
+            self.object(outputs, &format!("{path}.outputs"));
+        }
+        let none = || Json::Object(serde_json::Map::new());
+        Some(Action::Skip {
+            step: self.step_run(&skip.step, &format!("{path}.step"), names)?.name,
+            by: self.by(skip.by.as_ref(), path),
+            outputs: skip.outputs.as_ref().map_or_else(none, |outputs| outputs.value.clone()),
+            comment: said(skip.comment.as_ref()),
         })
     }
 
@@ -490,17 +496,13 @@ impl Checker<'_> {
 
     /// A stage or a step, `name` or `name#2`.
     fn named(&mut self, text: &str, at: Place, path: &str, what: &str, names: &BTreeSet<&str>) -> Option<RunRef> {
-        let (name, round) = match text.split_once('#') {
-            None => (text, None),
-            Some((name, round)) => match round.parse().ok().filter(|round| *round > 0) {
-                Some(round) => (name, Some(round)),
-                None => {
-                    let message = format!("`{}` is no round: write such as `{name}#2`", shorten(round));
-                    self.error(at, path, message);
-                    return None;
-                }
-            },
-        };
+        let (name, round) = text.split_once('#').map_or((text, None), |(name, round)| (name, Some(round)));
+        let parsed = round.map(|round| round.parse().ok().filter(|round| *round > 0));
+        if let (Some(written), Some(None)) = (round, parsed) {
+            self.error(at, path, format!("`{}` is no round: write such as `{name}#2`", shorten(written)));
+            return None;
+        }
+        let round = parsed.flatten();
         if !names.contains(name) {
             let hint = self.hint(name, names.iter().copied());
             self.error(at, path, format!("there is no {what} `{}`{hint}", shorten(name)));
