@@ -16,6 +16,7 @@ mod migrate;
 mod pages;
 mod preview;
 mod process;
+mod record;
 mod submission;
 mod versions;
 mod work_item;
@@ -34,8 +35,8 @@ use crate::{
         v1::{
             calendar_service_server::CalendarServiceServer, directory_service_server::DirectoryServiceServer,
             flow_service_server::FlowServiceServer, job_service_server::JobServiceServer,
-            process_service_server::ProcessServiceServer, submission_service_server::SubmissionServiceServer,
-            work_item_service_server::WorkItemServiceServer,
+            process_service_server::ProcessServiceServer, record_service_server::RecordServiceServer,
+            submission_service_server::SubmissionServiceServer, work_item_service_server::WorkItemServiceServer,
         },
     },
     scheduler::Scheduler,
@@ -101,6 +102,7 @@ pub async fn serve(
         .add_service(CalendarServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(SubmissionServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(WorkItemServiceServer::new(api.clone()).max_decoding_message_size(max))
+        .add_service(RecordServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(DirectoryServiceServer::new(api.clone()).max_decoding_message_size(max))
         .add_service(JobServiceServer::new(api).max_decoding_message_size(max));
     let reflection = || {

@@ -155,6 +155,8 @@ pub(crate) enum Command {
     Comment(operate::CommentArgs),
     /// Give the record of a submission in progress other data, where its process takes that
     UpdateRecord(record::UpdateRecordArgs),
+    /// Tell of a change of a record in the system that it lives in: triggers submit it, and submissions in progress learn of it
+    ReportChange(record::ReportChangeArgs),
     /// Submit a record again, in place of a submission that has ended
     Resubmit(record::ResubmitArgs),
     /// Start a new attempt of a step that met an error
@@ -272,6 +274,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Cancel(args) => operate::cancel(args, session).await,
         Command::Comment(args) => operate::comment(args, session).await,
         Command::UpdateRecord(args) => record::update_record(args, session).await,
+        Command::ReportChange(args) => record::report_change(args, session).await,
         Command::Resubmit(args) => record::resubmit(args, session).await,
         Command::Retry(args) => operate::retry(args, session).await,
         Command::Skip(args) => operate::skip(args, session).await,

@@ -14,8 +14,8 @@ use crate::{
     proto::v1::{
         calendar_service_client::CalendarServiceClient, directory_service_client::DirectoryServiceClient,
         flow_service_client::FlowServiceClient, job_service_client::JobServiceClient,
-        process_service_client::ProcessServiceClient, submission_service_client::SubmissionServiceClient,
-        work_item_service_client::WorkItemServiceClient,
+        process_service_client::ProcessServiceClient, record_service_client::RecordServiceClient,
+        submission_service_client::SubmissionServiceClient, work_item_service_client::WorkItemServiceClient,
     },
 };
 
@@ -181,6 +181,8 @@ impl Client {
         directory: DirectoryServiceClient;
         /// `JobService`.
         jobs: JobServiceClient;
+        /// `RecordService`.
+        records: RecordServiceClient;
     }
 
     /// The same client without a limit of time: for streams.

@@ -8,7 +8,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::proto::v1::{Job, JobReport};
+use crate::proto::v1::{Job, JobReport, RecordChange};
 
 mod memory;
 mod rabbit;
@@ -52,6 +52,8 @@ pub trait Acknowledge: Send {
 pub struct Delivery<T> {
     /// The message.
     pub body: T,
+    /// The id that whoever sent it gave to it, where they gave one.
+    pub message_id: Option<String>,
     /// Settles it.
     pub acknowledge: Box<dyn Acknowledge>,
 }
@@ -67,6 +69,10 @@ pub trait Queue: Send + Sync {
     /// When the connection is lost the stream goes on after reconnecting, with backoff; it ends only when the queue closes.
     /// What is unsettled when the stream is dropped comes again.
     fn reports(&self) -> BoxStream<'static, Delivery<JobReport>>;
+
+    /// Changes of records as other systems tell of them, in the same way. Where nothing comes in from outside but by calls, the
+    /// stream is silent.
+    fn record_changes(&self) -> BoxStream<'static, Delivery<RecordChange>>;
 
     /// Jobs of these task queues, at most `concurrency` unsettled at a time: for workers that come over gRPC.
     /// As `reports`, it survives a lost connection; what was unsettled then comes again.

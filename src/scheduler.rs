@@ -7,6 +7,7 @@ pub mod hub;
 mod jobs;
 mod lane;
 mod publisher;
+pub mod records;
 mod rehearsal;
 mod reports;
 mod timers;
@@ -168,6 +169,7 @@ impl Scheduler {
             tokio::spawn(publisher::relay(Arc::clone(&scheduler.shared), publisher, stop.clone())),
             tokio::spawn(timers::run(scheduler.clone(), stop.clone())),
             tokio::spawn(reports::run(scheduler.clone(), stop.clone())),
+            tokio::spawn(records::run(scheduler.clone(), stop.clone())),
             tokio::spawn(hub::poll(scheduler.clone(), stop.clone())),
         ];
         (scheduler, Running { stop, consumers, lanes })

@@ -12,6 +12,7 @@ use crate::{
     expression::{Expression, Type},
     process_test::ProcessTest,
     state::RetryPolicy,
+    trigger::Trigger,
 };
 
 mod check;
@@ -81,6 +82,8 @@ pub struct Process {
     pub summary: Option<Expression>,
     /// What it takes.
     pub record: RecordType,
+    /// Which changes of a record submit it by themselves; `None`: it is submitted by whoever asks.
+    pub trigger: Option<Trigger>,
     /// In written order; fault stages among them. At least one.
     pub stages: Vec<Stage>,
     /// What a rejection does.

@@ -17,6 +17,7 @@ use crate::{
     id::UserName,
     state::{Assignee, FailureReason, Verdict},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
+    trigger::ChangeKind,
 };
 
 pub use report::{Difference, Failed, TestResult};
@@ -24,6 +25,12 @@ pub use run::{DECISIONS_MAX, Surroundings, run_tests};
 
 /// The user who is an administrator in tests.
 pub const ADMINISTRATOR: &str = "admin";
+
+/// The service that tells of changes of records in tests, where no other is named.
+pub const REPORTER: &str = "records";
+
+/// The reason for which a submission is refused in tests whose change the trigger of the process does not fit.
+pub const NOT_TRIGGERED: &str = "NOT_TRIGGERED";
 
 /// When a test begins that does not say so: a Thursday.
 pub const START: &str = "2026-01-01T00:00:00Z";
@@ -62,6 +69,8 @@ pub struct TestSubmit {
     pub comment: String,
     /// Whom they choose, by the step's name.
     pub choices: BTreeMap<String, Vec<String>>,
+    /// The change of the record that submits it, by the trigger of the process.
+    pub on: Option<ChangeKind>,
     /// The reason for which it must be refused.
     pub refused: Option<String>,
 }
@@ -135,6 +144,8 @@ pub enum Action {
     Comment { by: UserName, comment: String },
     /// The record gets other data.
     UpdateRecord { by: Option<UserName>, record: Json, comment: String },
+    /// The record has changed where it lives: a service tells of it.
+    ReportChange { by: UserName, record: Json },
     /// It is taken back.
     Recall { by: Option<UserName>, comment: String },
     /// It is ended.

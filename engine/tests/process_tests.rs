@@ -73,7 +73,7 @@ fn what_a_test_claims_and_is_so_holds() {
     let results = folder.run(&folder.processes[0]);
     let failed: Vec<_> = results.iter().filter(|result| result.failed.is_some()).cloned().collect();
     assert!(failed.is_empty(), "{}", printed(&failed));
-    assert_eq!(results.len(), 15);
+    assert_eq!(results.len(), 17);
 }
 
 #[test]

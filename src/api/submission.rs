@@ -444,6 +444,7 @@ fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest
         source_version: None,
         administrator: principal.actor().administrator,
         before: None,
+        may_exist: false,
     })
 }
 
@@ -471,6 +472,7 @@ fn resubmit_ask(
         source_version: None,
         administrator: principal.actor().administrator,
         before: Some(Arc::clone(before)),
+        may_exist: false,
     })
 }
 

@@ -23,7 +23,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::proto::v1::{
     self, Assignee, AssigneeKind, Decision, Process, Record, StageRun, StageRunStatus, StepRun, StepRunStatus,
     Submission, SubmissionStatus, Verdict, VersionStatus, WorkItem, WorkItemStatus, flow_service_server,
-    process_service_server, submission_service_server, work_item_service_server,
+    process_service_server, record_service_server, submission_service_server, work_item_service_server,
 };
 
 pub(super) const DIGEST: &str = "d1";
@@ -63,7 +63,8 @@ impl Fake {
             .add_service(submission_service_server::SubmissionServiceServer::new(fake.clone()))
             .add_service(work_item_service_server::WorkItemServiceServer::new(fake.clone()))
             .add_service(process_service_server::ProcessServiceServer::new(fake.clone()))
-            .add_service(flow_service_server::FlowServiceServer::new(fake.clone()));
+            .add_service(flow_service_server::FlowServiceServer::new(fake.clone()))
+            .add_service(record_service_server::RecordServiceServer::new(fake.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         (fake, url)
     }
@@ -735,5 +736,32 @@ impl flow_service_server::FlowService for Fake {
         _: Request<v1::FlowServiceListRequest>,
     ) -> Result<Response<v1::FlowServiceListResponse>, Status> {
         later!(v1::FlowServiceListResponse)
+    }
+}
+
+#[async_trait]
+impl record_service_server::RecordService for Fake {
+    /// A record of the type `order` is submitted, any other is nobody's.
+    async fn report_change(
+        &self,
+        request: Request<v1::RecordServiceReportChangeRequest>,
+    ) -> Result<Response<v1::RecordServiceReportChangeResponse>, Status> {
+        let request = request.into_inner();
+        let record = request.record.unwrap_or_default();
+        let submitted = v1::ChangeEffect {
+            process: "order".to_owned(),
+            submission: format!("s-{}-{}", record.id, record.source_version),
+            outcome: v1::change_effect::Outcome::Submitted.into(),
+            ..v1::ChangeEffect::default()
+        };
+        let refused = v1::ChangeEffect {
+            process: format!("{:?} for {}", v1::ChangeKind::try_from(request.kind).unwrap(), request.on_behalf_of),
+            outcome: v1::change_effect::Outcome::Refused.into(),
+            reason: "EXPRESSION_FAILED".to_owned(),
+            message: "no such field".to_owned(),
+            ..v1::ChangeEffect::default()
+        };
+        let effects = if record.r#type == "order" { vec![submitted, refused] } else { Vec::new() };
+        Ok(Response::new(v1::RecordServiceReportChangeResponse { effects }))
     }
 }

@@ -318,6 +318,24 @@ async fn a_record_is_given_other_data() {
 }
 
 #[tokio::test]
+async fn a_change_of_a_record_is_told_with_what_it_came_to() {
+    let (_, server) = Fake::start().await;
+    let report = ["report-change", "order", "7", "--data", "{}", "--source-version", "3", "--on-behalf-of", "eve"];
+    let told = run_as("erp", &server, &report).await;
+    let expected = "\
+PROCESS          SUBMISSION  OUTCOME    REASON             MESSAGE
+order            s-7-3       SUBMITTED
+Updated for eve              REFUSED    EXPRESSION_FAILED  no such field
+";
+    assert_eq!((told.code, told.out.as_str()), (0, expected), "{told:?}");
+    let json = run_as("erp", &server, &[&report[..], &["--kind", "created", "-o", "json"]].concat()).await.json();
+    assert_eq!(json["effects"][1]["process"], "Created for eve");
+    let nobody = run_as("erp", &server, &["report-change", "note", "1", "--data", "{}"]).await;
+    assert_eq!((nobody.code, nobody.out.as_str()), (0, "nothing waits for this record\n"));
+    assert_eq!(run_as("erp", &server, &["report-change", "note", "1", "--data", "[]"]).await.code, 2);
+}
+
+#[tokio::test]
 async fn several_items_are_decided_each_for_itself() {
     let (_, server) = Fake::start().await;
     for _ in 0..3 {

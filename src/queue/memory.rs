@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use crate::{
     proto::{
         self,
-        v1::{Job, JobReport},
+        v1::{Job, JobReport, RecordChange},
     },
     queue::{
         Acknowledge, BODY_BYTES_MAX, Delivery, Published, Queue, QueueUnavailable, TASK_QUEUE_NAME_MAX,
@@ -132,6 +132,10 @@ impl Queue for MemoryQueue {
         self.stream(vec![RESULTS.to_owned()], REPORTS_MAX)
     }
 
+    fn record_changes(&self) -> BoxStream<'static, Delivery<RecordChange>> {
+        stream::pending().boxed()
+    }
+
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>> {
         self.stream(task_queues, usize::from(concurrency.max(1)))
     }
@@ -234,7 +238,7 @@ impl Shared {
                 }
                 if let Some((source, number, body)) = take_oldest::<T>(&mut state, sources) {
                     let settle = Settle { shared: self.clone(), source, number, body: Some(body.clone()), _room: room };
-                    return Some(Delivery { body, acknowledge: Box::new(settle) });
+                    return Some(Delivery { body, message_id: None, acknowledge: Box::new(settle) });
                 }
             }
             changed.await;

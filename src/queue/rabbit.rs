@@ -18,7 +18,7 @@ use self::{
 use crate::{
     proto::{
         self,
-        v1::{Job, JobReport},
+        v1::{Job, JobReport, RecordChange},
     },
     queue::{
         BODY_BYTES_MAX, Delivery, Names, Published, Queue, QueueType, QueueUnavailable, TASK_QUEUE_NAME_MAX,
@@ -32,6 +32,9 @@ mod publisher;
 
 /// Reports taken from the broker and not yet settled: a few commits' worth of a busy server, and at most 256 MiB.
 const RESULTS_PREFETCH: u16 = 1000;
+
+/// Changes of records taken from the broker and not yet settled.
+const RECORDS_PREFETCH: u16 = 100;
 
 /// How to reach the broker, and what to find there.
 #[derive(Clone)]
@@ -185,6 +188,18 @@ impl Queue for RabbitQueue {
 
     fn reports(&self) -> BoxStream<'static, Delivery<JobReport>> {
         self.consume(Source::Results, RESULTS_PREFETCH).stream()
+    }
+
+    fn record_changes(&self) -> BoxStream<'static, Delivery<RecordChange>> {
+        let changes = self.consume(Source::Records, RECORDS_PREFETCH).stream();
+        changes
+            .map(|Delivery { mut body, acknowledge, message_id }: Delivery<RecordChange>| {
+                if body.request_id.is_empty() {
+                    body.request_id = message_id.clone().unwrap_or_default();
+                }
+                Delivery { body, message_id, acknowledge }
+            })
+            .boxed()
     }
 
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>> {

@@ -110,8 +110,10 @@ pub(super) async fn declare(connection: &Connection, names: &Names, queue_type: 
     }
     let channel = declare_queue(connection, channel, &names.dead_queue(), queue_type, FieldTable::default()).await?;
     let channel = declare_queue(connection, channel, &names.results_queue(), queue_type, FieldTable::default()).await?;
-    // It has no outbox behind it, so that nobody could publish its messages again.
-    declare_queue(connection, channel, &names.records_queue(), QueueType::Quorum, FieldTable::default()).await?;
+    // It has no outbox behind it, so that nobody could publish its messages again; and what a broker would drop of its own accord
+    // goes to the dead letters.
+    let arguments = dead_lettered(names);
+    declare_queue(connection, channel, &names.records_queue(), QueueType::Quorum, arguments).await?;
     Ok(())
 }
 
@@ -122,10 +124,7 @@ pub(super) async fn declare_task_queue(
     queue_type: QueueType,
     task_queue: &str,
 ) -> lapin::Result<()> {
-    let mut arguments = FieldTable::default();
-    // The default exchange routes by queue name.
-    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
-    arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(names.dead_queue().into()));
+    let arguments = dead_lettered(names);
     let queue = names.jobs_queue(task_queue);
     let channel = connection.create_channel().await?;
     let channel = declare_queue(connection, channel, &queue, queue_type, arguments).await?;
@@ -138,6 +137,15 @@ pub(super) async fn declare_task_queue(
             FieldTable::default(),
         )
         .await
+}
+
+/// The arguments of a queue whose rejected messages go to the dead letters.
+fn dead_lettered(names: &Names) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    // The default exchange routes by queue name.
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+    arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(names.dead_queue().into()));
+    arguments
 }
 
 /// Declares a queue, or adopts the one that exists under this name with another type or other arguments: an operator, or

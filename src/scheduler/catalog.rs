@@ -37,8 +37,17 @@ pub struct Snapshot {
     pub flows: Flows,
     /// The active version of each process.
     pub active_processes: BTreeMap<String, u32>,
+    /// The active version of each process that takes records of a type, by the type.
+    pub processes_by_record: BTreeMap<String, Vec<VersionRef>>,
     /// The calendars.
     pub calendars: Calendars,
+}
+
+impl Snapshot {
+    /// The active versions of the processes that take records of this type.
+    pub fn processes_of(&self, record_type: &str) -> &[VersionRef] {
+        self.processes_by_record.get(record_type).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// The catalog of all tenants: cheap to clone.
@@ -121,6 +130,7 @@ impl Catalog {
             directory: snapshot.directory.clone(),
             flows,
             active_processes: snapshot.active_processes.clone(),
+            processes_by_record: snapshot.processes_by_record.clone(),
             calendars: snapshot.calendars.clone(),
         });
         self.lock().snapshots.insert(tenant.clone(), Arc::clone(&extended));
@@ -141,16 +151,20 @@ impl Catalog {
             calendars.active.insert(row.name.clone(), (row.version, Arc::new(compile_calendar(&row)?)));
         }
         let mut active_processes = BTreeMap::new();
+        let mut processes_by_record: BTreeMap<String, Vec<VersionRef>> = BTreeMap::new();
         let mut after: Option<String> = None;
         loop {
             let page = self.store.list_processes(tenant, after.as_deref(), PAGE_SIZE_MAX).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.name.clone());
-            let active = page.iter().filter(|row| row.status == VersionStatus::Active);
-            active_processes.extend(active.map(|row| (row.name.clone(), row.version)));
+            for row in page.into_iter().filter(|row| row.status == VersionStatus::Active) {
+                active_processes.insert(row.name.clone(), row.version);
+                let version = VersionRef { name: row.name, version: row.version };
+                processes_by_record.entry(row.record_type).or_default().push(version);
+            }
         }
         tracing::debug!(catalog.version = version, users = directory.users.len(), "catalog read");
-        Ok(Snapshot { version, directory, flows, active_processes, calendars })
+        Ok(Snapshot { version, directory, flows, active_processes, processes_by_record, calendars })
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

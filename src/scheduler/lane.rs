@@ -70,6 +70,8 @@ pub struct SubmitAsk {
     pub administrator: bool,
     /// The submission that has ended and that this one takes the place of.
     pub before: Option<Answer>,
+    /// Whether somebody else may have asked for the same submission: else its id is new, and need not be looked up.
+    pub may_exist: bool,
 }
 
 type Key = (Tenant, SubmissionId);
@@ -183,7 +185,7 @@ impl Lane {
         let mut tenants = BTreeSet::new();
         for Waiting { request, .. } in requests {
             let key = (request.tenant.clone(), request.submission);
-            let new = matches!(request.ask, Ask::Submit(_));
+            let new = matches!(&request.ask, Ask::Submit(ask) if !ask.may_exist);
             if !new && !self.cache.contains(&key) {
                 submissions.insert(key);
             }

@@ -67,7 +67,7 @@ pub(super) async fn run(scheduler: Scheduler, stop: CancellationToken) {
 }
 
 async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobReport>) {
-    let Delivery { body, acknowledge } = delivery;
+    let Delivery { body, acknowledge, .. } = delivery;
     let job = body.job.clone();
     let settled = match scheduler.report(tenant, body).await {
         Ok(_) => acknowledge.acknowledge().await,

@@ -7,8 +7,8 @@ use quorate::proto::{
         self, BatchDecideResult, Event, Submission, SubmissionStatus, Verdict, WorkItem,
         calendar_service_client::CalendarServiceClient, directory_service_client::DirectoryServiceClient,
         flow_service_client::FlowServiceClient, job_service_client::JobServiceClient,
-        process_service_client::ProcessServiceClient, submission_service_client::SubmissionServiceClient,
-        work_item_service_client::WorkItemServiceClient,
+        process_service_client::ProcessServiceClient, record_service_client::RecordServiceClient,
+        submission_service_client::SubmissionServiceClient, work_item_service_client::WorkItemServiceClient,
     },
     value,
 };
@@ -82,6 +82,7 @@ impl Caller {
         calendars: CalendarServiceClient;
         directory: DirectoryServiceClient;
         jobs: JobServiceClient;
+        records: RecordServiceClient;
     }
 
     pub(crate) async fn submit(&self, process: &str, data: Value) -> Submission {

@@ -99,6 +99,7 @@ async fn every_example_is_applied_and_takes_a_record() {
     let records = [
         ("purchase-request", r#"{"vendor": "ACME", "amount": 50.0}"#),
         ("expense-report", r#"{"amount": 120.0, "purpose": "a train"}"#),
+        ("discount", r#"{"number": "Q-1", "discount": 0.2, "released": 0.0}"#),
         ("contract", r#"{"party": "ACME", "terms": "net 30", "value": 5.0}"#),
         ("access-request", r#"{"system": "crm", "level": "read", "owner": "bob"}"#),
     ];

@@ -29,6 +29,7 @@ mod refusals;
 mod replicas;
 mod requests;
 mod timers;
+mod triggers;
 mod troubles;
 mod votes;
 

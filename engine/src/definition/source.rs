@@ -41,6 +41,8 @@ pub(super) struct Process {
     #[serde(default, deserialize_with = "given")]
     pub(super) summary: Option<Text>,
     pub(super) record: Record,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) trigger: Option<Spanned<Trigger>>,
     pub(super) stages: Spanned<Vec<Spanned<Stage>>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) on_rejection: Option<Spanned<WordOr<GoTo>>>,
@@ -54,6 +56,15 @@ pub(super) struct Process {
     pub(super) allow_no_approvals: bool,
     #[serde(default, deserialize_with = "given")]
     pub(super) tests: Option<Spanned<Vec<Spanned<test::Test>>>>,
+}
+
+/// What submits a record without being asked to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Trigger {
+    pub(super) on: Spanned<Vec<Text>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) when: Option<Text>,
 }
 
 /// What a process takes.

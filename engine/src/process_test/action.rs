@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ADMINISTRATOR, Action, ItemRef, RunRef};
 use crate::{
-    command::{Actor, Command, Decide, Override, OverrideTarget, Submit, UpdateRecord},
+    command::{Actor, Command, Decide, Override, OverrideTarget, Reported, Submit, UpdateRecord},
     decide::{Deciding, authorize_decision, may_decide},
     id::{SubmissionId, UserName, WorkItemId},
     state::{StepRun, Submission, WorkItem},
@@ -43,6 +43,12 @@ impl Stage<'_> {
                 data: Arc::new(record.clone()),
                 comment: comment.clone(),
                 reported: None,
+            })),
+            Action::ReportChange { by, record } => Command::UpdateRecord(Box::new(UpdateRecord {
+                by: actor(by),
+                data: Arc::new(record.clone()),
+                comment: String::new(),
+                reported: Some(Reported::default()),
             })),
             Action::Recall { by, comment } => Command::Recall { by: submitter(by), comment: comment.clone() },
             Action::Cancel { by, comment } => Command::Cancel { by: administrator(by), comment: comment.clone() },

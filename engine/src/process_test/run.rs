@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    ADMINISTRATOR, Expectation, Line, LineKind, Mock, ProcessTest, TestResult,
+    ADMINISTRATOR, Expectation, Line, LineKind, Mock, NOT_TRIGGERED, ProcessTest, TestResult,
     action::{Stage, actor},
     expectation,
     report::{Failed, standing},
@@ -136,6 +136,19 @@ impl Run<'_> {
 
     fn submit(&mut self) -> Result<(), String> {
         let submit = &self.test.submit;
+        if let Some(kind) = submit.on {
+            let triggered = self.world.process.is_triggered_by(kind, &submit.record, self.now)?;
+            match (triggered, submit.refused.as_deref()) {
+                (true, Some(NOT_TRIGGERED)) => {
+                    return Err(format!("{NOT_TRIGGERED} is expected, but the trigger fits"));
+                }
+                (true, _) => {}
+                (false, Some(NOT_TRIGGERED)) => return Ok(()),
+                (false, _) => {
+                    return Err(format!("{NOT_TRIGGERED}: the trigger of the process does not fit the change"));
+                }
+            }
+        }
         let command = Command::Submit(Box::new(Submit {
             tenant: Tenant::from("test"),
             id: SubmissionId(self.ids.uuid()),

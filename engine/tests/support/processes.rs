@@ -93,6 +93,7 @@ pub(crate) fn process(stages: RangeInclusive<usize>) -> impl Strategy<Value = Pr
                 title: "Process".to_owned(),
                 summary: Some(expression("'amount ' + string(record.amount)")),
                 record: RecordType { name: "request".to_owned(), schema: None, expression_type: Type::Dyn, on_change },
+                trigger: None,
                 stages: mark_fault_paths(stages),
                 on_rejection,
                 rejection_path,

@@ -34,6 +34,7 @@ const REASON_CHARS_MAX: usize = 1000;
 /// What to consume.
 pub(super) enum Source {
     Results,
+    Records,
     TaskQueues(Vec<String>),
 }
 
@@ -41,6 +42,7 @@ impl Source {
     fn queues(&self, names: &Names) -> Vec<String> {
         match self {
             Self::Results => vec![names.results_queue()],
+            Self::Records => vec![names.records_queue()],
             Self::TaskQueues(task_queues) => task_queues.iter().map(|name| names.jobs_queue(name)).collect(),
         }
     }
@@ -106,11 +108,12 @@ impl State {
                 publisher: self.consumption.publisher.clone(),
                 _room: room,
             };
+            let message_id = message.properties.message_id().as_ref().map(ToString::to_string);
             match read::<M>(&message.data) {
                 Ok(body) => {
                     self.backoff = Backoff::new();
                     settle.raw = message.data;
-                    return Some(Delivery { body, acknowledge: Box::new(settle) });
+                    return Some(Delivery { body, message_id, acknowledge: Box::new(settle) });
                 }
                 Err(reason) => {
                     // The reason may quote the message, which is for the dead letter and not for the log.

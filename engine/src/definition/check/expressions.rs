@@ -36,6 +36,11 @@ pub fn summary_scope(record: &Type) -> Scope {
     Scope::new().with("record", record.clone()).with("submission", submission).with("now", Type::Timestamp)
 }
 
+/// What the condition of a trigger may read: nothing has been submitted yet.
+pub(super) fn trigger_scope(record: &Type) -> Scope {
+    Scope::new().with("record", record.clone()).with("now", Type::Timestamp)
+}
+
 fn each<'a>(names: impl IntoIterator<Item = &'a str>, ty: &Type) -> Type {
     let fields: BTreeMap<String, Type> = names.into_iter().map(|name| (name.to_owned(), ty.clone())).collect();
     Type::Object { fields: Arc::new(fields), open: false }

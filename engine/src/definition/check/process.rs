@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Checker, Text, condition::Condition, expressions::Wanted, expressions::scope, expressions::summary_scope,
-    routing::Map,
+    expressions::trigger_scope, routing::Map,
 };
 use crate::{
     definition::{Process, RecordType, Schema, Stage, StageExit, Step, source},
@@ -47,6 +47,8 @@ impl Checker<'_> {
         let record = self.record(&source.record);
         let facts = self.facts(source);
         let stages = source.stages.value.iter().map(|stage| stage.value.name.value.as_str());
+        self.scope = trigger_scope(&self.record);
+        let trigger = source.trigger.as_ref().map(|trigger| self.trigger(trigger));
         self.scope = summary_scope(&self.record);
         let summary = source.summary.as_ref().map(|summary| self.expression(summary, "summary", Wanted::Text));
         self.scope = scope(&self.record, stages, facts.steps.keys().copied());
@@ -69,6 +71,10 @@ impl Checker<'_> {
                 None => None,
             },
             record,
+            trigger: match trigger {
+                Some(trigger) => Some(trigger?),
+                None => None,
+            },
             stages: stages.into_iter().collect::<Option<_>>()?,
             on_rejection,
             rejection_path: rejection_path?,

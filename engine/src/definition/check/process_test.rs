@@ -9,6 +9,7 @@ use serde_saphyr::Spanned;
 use super::{
     Checker, Named, Text,
     process::{Facts, TITLE_CHARS_MAX},
+    record::CHANGES,
     shorten,
 };
 use crate::{
@@ -19,7 +20,8 @@ use crate::{
     },
     id::UserName,
     process_test::{
-        ADMINISTRATOR, Action, Expectation, ItemRef, Line, LineKind, Mock, ProcessTest, RunRef, START, TestSubmit,
+        ADMINISTRATOR, Action, Expectation, ItemRef, Line, LineKind, Mock, ProcessTest, REPORTER, RunRef, START,
+        TestSubmit,
     },
     state::{Assignee, Ending, FailureReason, Verdict},
     status::{StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
@@ -145,6 +147,7 @@ impl Checker<'_> {
             record: submit.record.value.clone(),
             comment: submit.comment.clone().unwrap_or_default(),
             choices,
+            on: submit.on.as_ref().and_then(|kind| self.word(kind, &format!("{path}.on"), &CHANGES)),
             refused: submit.refused.as_ref().map(|reason| reason.value.clone()),
         }
     }
@@ -251,6 +254,11 @@ impl Checker<'_> {
                 }
             }
             Written::UpdateRecord(update) => self.updated(update, at, path)?,
+            Written::ReportChange(report) => {
+                let record = self.needed(report.record.as_ref(), at, path)?;
+                let by = report.by.as_ref().map_or(REPORTER, |by| by.value.as_str());
+                Action::ReportChange { by: UserName::from(by), record }
+            }
             Written::Recall(by) => {
                 Action::Recall { by: self.by(by.by.as_ref(), path), comment: said(by.comment.as_ref()) }
             }
@@ -319,15 +327,21 @@ impl Checker<'_> {
         })
     }
 
-    fn updated(&mut self, update: &written::UpdateRecord, at: Place, path: &str) -> Option<Action> {
-        let Some(record) = &update.record else {
+    /// The data of a record, which cannot be left out.
+    fn needed(&mut self, record: Option<&Spanned<Json>>, at: Place, path: &str) -> Option<Json> {
+        let Some(record) = record else {
             self.error(at, path, "the field `record` is missing");
             return None;
         };
         self.object(record, &format!("{path}.record"));
+        Some(record.value.clone())
+    }
+
+    fn updated(&mut self, update: &written::UpdateRecord, at: Place, path: &str) -> Option<Action> {
+        let record = self.needed(update.record.as_ref(), at, path)?;
         Some(Action::UpdateRecord {
             by: update.by.as_ref().map(|by| UserName::from(by.value.as_str())),
-            record: record.value.clone(),
+            record,
             comment: said(update.comment.as_ref()),
         })
     }

@@ -4,12 +4,17 @@ use serde_saphyr::Spanned;
 
 use super::{Checker, Text, shorten};
 use crate::{
-    definition::{OnChange, RecordPath},
+    definition::{OnChange, RecordPath, source},
     expression::Expression,
+    trigger::{ChangeKind, Trigger},
 };
 
 /// How many places of the record a list names: more fields than a reviewer looks at.
 pub const RECORD_PATHS_MAX: usize = 50;
+
+/// What can happen to a record where it lives.
+pub(super) const CHANGES: [(&str, ChangeKind); 2] =
+    [("created", ChangeKind::Created), ("updated", ChangeKind::Updated)];
 
 impl Checker<'_> {
     pub(super) fn on_change(&mut self, word: Option<&Text>) -> OnChange {
@@ -20,6 +25,21 @@ impl Checker<'_> {
             ("keep", OnChange::Keep),
         ];
         word.and_then(|word| self.word(word, "record.on_change", &WORDS)).unwrap_or_default()
+    }
+
+    pub(super) fn trigger(&mut self, source: &Spanned<source::Trigger>) -> Option<Trigger> {
+        let Spanned { value: source::Trigger { on, when }, .. } = source;
+        let kinds = self.list(on, "trigger.on", "kind of change", CHANGES.len()).iter().enumerate();
+        let kinds: Vec<Option<ChangeKind>> =
+            kinds.map(|(index, kind)| self.word(kind, &format!("trigger.on[{index}]"), &CHANGES)).collect();
+        let when = when.as_ref().map(|when| self.condition(when, "trigger.when"));
+        Some(Trigger {
+            on: kinds.into_iter().collect::<Option<_>>()?,
+            when: match when {
+                Some(when) => Some(when?),
+                None => None,
+            },
+        })
     }
 
     /// Places in the record, each written as names of fields with dots between them.

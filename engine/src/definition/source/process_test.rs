@@ -44,6 +44,8 @@ pub(in crate::definition) struct Submit {
     pub(in crate::definition) choices: BTreeMap<String, Vec<Text>>,
     #[serde(default, deserialize_with = "given")]
     pub(in crate::definition) refused: Option<Text>,
+    #[serde(default, deserialize_with = "given")]
+    pub(in crate::definition) on: Option<Text>,
 }
 
 /// How a flow answers: one of the first three.
@@ -149,6 +151,7 @@ actions! {
     decide "decide": Decide => Decide,
     comment "comment": Comment => Comment,
     update_record "update_record": UpdateRecord => UpdateRecord,
+    report_change "report_change": ReportChange => ReportChange,
     recall "recall": By => Recall,
     cancel "cancel": By => Cancel,
     resubmit "resubmit": Resubmit => Resubmit,
@@ -194,6 +197,8 @@ fields! {
     GoTo { stage; by: Text, comment: String }
     /// All of the record's data.
     UpdateRecord { ; record: Spanned<Json>, by: Text, comment: String }
+    /// All of the record's data, as it is where the record lives.
+    ReportChange { ; record: Spanned<Json>, by: Text }
     /// The record as it was, where none is given.
     Resubmit { ; record: Spanned<Json>, by: Text, comment: String }
 }
