@@ -157,6 +157,10 @@ pub(crate) enum Command {
     UpdateRecord(record::UpdateRecordArgs),
     /// Tell of a change of a record in the system that it lives in: triggers submit it, and submissions in progress learn of it
     ReportChange(record::ReportChangeArgs),
+    /// Lock a record by hand, so that services let nobody edit it
+    Lock(record::LockArgs),
+    /// Take off a lock that was set by hand
+    Unlock(record::UnlockArgs),
     /// Submit a record again, in place of a submission that has ended
     Resubmit(record::ResubmitArgs),
     /// Start a new attempt of a step that met an error
@@ -275,6 +279,8 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Comment(args) => operate::comment(args, session).await,
         Command::UpdateRecord(args) => record::update_record(args, session).await,
         Command::ReportChange(args) => record::report_change(args, session).await,
+        Command::Lock(args) => record::lock(args, session).await,
+        Command::Unlock(args) => record::unlock(args, session).await,
         Command::Resubmit(args) => record::resubmit(args, session).await,
         Command::Retry(args) => operate::retry(args, session).await,
         Command::Skip(args) => operate::skip(args, session).await,
@@ -308,4 +314,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         .parse::<jiff::SignedDuration>()
         .map_err(|_| "not a duration; write it with a unit, such as 500ms, 30s or 2m".to_owned())?;
     Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+/// Reads a moment: `2026-12-24T12:00:00Z`.
+fn parse_instant(text: &str) -> Result<prost_types::Timestamp, String> {
+    let at: jiff::Timestamp =
+        text.parse().map_err(|_| "not a moment; write one such as 2026-12-24T12:00:00Z".to_owned())?;
+    Ok(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
 }

@@ -274,6 +274,8 @@ pub struct ApprovalStep {
     pub depends_on: Option<Vec<RecordPath>>,
     /// Whether those whom it asks may change the record while it is in progress.
     pub allow_reviewer_edit: bool,
+    /// Whether it locks the record while it is in progress.
+    pub lock: bool,
     /// Whether those who are asked may have somebody else asked; administrators always may.
     pub allow_reassign: bool,
     /// How long a claim of a shared work item holds, in milliseconds; `None`: until it is released.

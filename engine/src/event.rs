@@ -173,6 +173,13 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         because: Option<Because>,
     },
+    /// A step that has started locks the record, until it is no longer in progress.
+    RecordLocked {
+        /// Which.
+        step_run: StepRunId,
+        /// Whether those whom it asks may change the record all the same.
+        allow_reviewer_edit: bool,
+    },
     /// A step met its exit condition, or its flow completed.
     StepCompleted {
         /// Which.
@@ -642,6 +649,7 @@ impl EventKind {
             | Self::InformationAnswered { .. }
             | Self::SubmissionSuspended { .. }
             | Self::AssigneesLeftOut { .. }
+            | Self::RecordLocked { .. }
             | Self::WorkItemAssigned { .. }
             | Self::WorkItemClosed { .. }
             | Self::WorkItemRevived { .. }

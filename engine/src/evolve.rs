@@ -9,7 +9,7 @@ use crate::{
     id::{JobId, StageRunId, StepRunId, Token, WorkItemId},
     state::{
         Claim, Condition, Decision, Ending, Evaluation, IgnoredChange, Job, JobSpec, Overridden, Question,
-        QuestionAnswer, Reassigned, SentBack, StageRun, StepRun, Submission, Verdict, WorkItem,
+        QuestionAnswer, Reassigned, SentBack, StageRun, StepLock, StepRun, Submission, Verdict, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
@@ -91,6 +91,11 @@ pub fn evolve(state: &mut Submission, event: &Event) {
         EventKind::RecordChangeIgnored { digest, reason, message, .. } => {
             state.ignored_change =
                 Some(IgnoredChange { digest: digest.clone(), reason: reason.clone(), message: message.clone(), at });
+        }
+        EventKind::RecordLocked { step_run, allow_reviewer_edit } => {
+            if let Some(step) = step_mut(state, *step_run) {
+                step.lock = Some(StepLock { allow_reviewer_edit: *allow_reviewer_edit });
+            }
         }
         EventKind::StageStarted { .. }
         | EventKind::StageCompleted { .. }
@@ -502,6 +507,7 @@ fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
         job: None,
         work_items: Vec::new(),
         deadlines: Deadlines::default(),
+        lock: None,
         overdue: false,
         overridden: None,
         reminded: 0,

@@ -199,6 +199,10 @@ fn text(event: &Event, state: &Submission, subject: Subject) -> String {
         }
         EventKind::StepFailed { failure, .. } => format!("step {step} met an error: {}", failure.message),
         EventKind::StepSkipped { by, comment, .. } => format!("{by} skipped step {step}{}", said(comment)),
+        EventKind::RecordLocked { allow_reviewer_edit: false, .. } => format!("the record is locked by step {step}"),
+        EventKind::RecordLocked { allow_reviewer_edit: true, .. } => {
+            format!("the record is locked by step {step}, but for those whom it asks")
+        }
         EventKind::AssigneesLeftOut { reasons, .. } => format!("not asked in step {step}: {}", reasons.join("; ")),
         EventKind::WorkItemAssigned { assignee, reason, weight, veto, .. } => {
             let weight = if *weight == 1 { String::new() } else { format!(", with weight {weight}") };

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     Json,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, UserName, WorkItemId},
-    state::{Job, JobSpec, PlacedJob, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Job, JobSpec, PlacedJob, StageRun, StepLock, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::{Timer, TimerKind},
 };
@@ -30,6 +30,8 @@ pub struct Projection {
     pub jobs: BTreeMap<JobId, JobRow>,
     /// What follows from time alone; a row leaves with its timer.
     pub timers: BTreeMap<TimerKind, TimerRow>,
+    /// By the step run that holds it; a row leaves with its lock.
+    pub record_locks: BTreeMap<StepRunId, RecordLockRow>,
 }
 
 /// A row of `submission`.
@@ -250,6 +252,27 @@ pub struct TimerRow {
     pub due_at: Timestamp,
 }
 
+/// A row of `record_lock`: a lock that a step holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordLockRow {
+    /// The step run that holds it.
+    pub step_run: StepRunId,
+    /// The record's type.
+    pub record_type: String,
+    /// The record's id.
+    pub record_id: String,
+    /// The process.
+    pub process: String,
+    /// The stage's name.
+    pub stage: String,
+    /// The step's name.
+    pub step: String,
+    /// Whether those whom the step asks may change the record all the same.
+    pub allow_reviewer_edit: bool,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// The rows that one commit writes: what differs between two projections of a submission.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
@@ -271,6 +294,10 @@ pub struct Changes {
     pub timers: Vec<TimerRow>,
     /// To be deleted.
     pub timers_gone: Vec<TimerKind>,
+    /// To be inserted or replaced.
+    pub record_locks: Vec<RecordLockRow>,
+    /// To be deleted.
+    pub record_locks_gone: Vec<StepRunId>,
 }
 
 /// What the tables show of a submission.
@@ -289,6 +316,7 @@ pub fn project(state: &Submission) -> Projection {
             .map(|placed| (placed.job.id, job_row(state, placed)))
             .collect(),
         timers: timer_rows(state),
+        record_locks: record_lock_rows(state),
     }
 }
 
@@ -299,6 +327,8 @@ impl Projection {
         let jobs_before = before.map_or(&empty, |before| &before.jobs);
         let no_timers = BTreeMap::new();
         let timers_before = before.map_or(&no_timers, |before| &before.timers);
+        let no_locks = BTreeMap::new();
+        let locks_before = before.map_or(&no_locks, |before| &before.record_locks);
         Changes {
             submission: (before.map(|before| &before.submission) != Some(&self.submission))
                 .then(|| self.submission.clone()),
@@ -310,6 +340,8 @@ impl Projection {
             jobs_gone: jobs_before.keys().filter(|id| !self.jobs.contains_key(id)).copied().collect(),
             timers: changed(Some(timers_before), &self.timers),
             timers_gone: timers_before.keys().filter(|kind| !self.timers.contains_key(kind)).copied().collect(),
+            record_locks: changed(Some(locks_before), &self.record_locks),
+            record_locks_gone: locks_before.keys().filter(|id| !self.record_locks.contains_key(id)).copied().collect(),
         }
     }
 }
@@ -449,6 +481,20 @@ fn job_row(state: &Submission, placed: PlacedJob<'_>) -> JobRow {
 fn timer_rows(state: &Submission) -> BTreeMap<TimerKind, TimerRow> {
     let row = |timer: Timer| (timer.kind, TimerRow { kind: timer.kind, due_at: timer.at });
     state.timers().into_iter().map(row).collect()
+}
+
+fn record_lock_rows(state: &Submission) -> BTreeMap<StepRunId, RecordLockRow> {
+    let row = |(stage, step, lock): (&StageRun, &StepRun, StepLock)| RecordLockRow {
+        step_run: step.id,
+        record_type: state.record.record_type.clone(),
+        record_id: state.record.id.clone(),
+        process: state.process.name.clone(),
+        stage: stage.name.clone(),
+        step: step.name.clone(),
+        allow_reviewer_edit: lock.allow_reviewer_edit,
+        since: step.started_at.unwrap_or(stage.started_at),
+    };
+    state.locks().map(|holder| (holder.1.id, row(holder))).collect()
 }
 
 impl Job {

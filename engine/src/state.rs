@@ -325,6 +325,8 @@ pub struct StepRun {
     pub work_items: Vec<WorkItem>,
     /// An approval step's moments.
     pub deadlines: Deadlines,
+    /// How it locks the record while it is in progress, where it does.
+    pub lock: Option<StepLock>,
     /// Whether its due date has passed.
     pub overdue: bool,
     /// How an administrator settled an approval step over the heads of those who were asked.
@@ -337,6 +339,13 @@ pub struct StepRun {
     pub entry: Option<Box<Evaluation>>,
     /// The evaluation of its exit condition, where a flow is asked for it.
     pub exit: Option<Box<Evaluation>>,
+}
+
+/// How a step locks the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepLock {
+    /// Whether those whom it asks may change the record all the same.
+    pub allow_reviewer_edit: bool,
 }
 
 /// A condition that an evaluation flow may answer.
@@ -735,6 +744,14 @@ impl Submission {
     /// The latest run of each step, by the step's name.
     pub fn latest_steps(&self) -> BTreeMap<&str, &StepRun> {
         self.stage_runs.iter().flat_map(|stage| &stage.steps).map(|step| (step.name.as_str(), step)).collect()
+    }
+
+    /// The steps that lock the record as things stand. A lock goes with its step, whichever way that ends; a submission that is
+    /// suspended keeps its locks, and one in error has none.
+    pub fn locks(&self) -> impl Iterator<Item = (&StageRun, &StepRun, StepLock)> {
+        let steps = self.stage_runs.iter().flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)));
+        let in_progress = steps.filter(|(_, step)| step.status == StepRunStatus::InProgress);
+        in_progress.filter_map(|(stage, step)| Some((stage, step, step.lock?)))
     }
 
     /// Whether the attempt of a job is held: it was not due when the submission was suspended, and is not published before that

@@ -81,7 +81,7 @@ impl Api {
     }
 }
 
-fn answer_again<T: Message + Default>(row: &RequestRow, digest: &Hash) -> Result<T, Status> {
+pub(super) fn answer_again<T: Message + Default>(row: &RequestRow, digest: &Hash) -> Result<T, Status> {
     let reused = || errors::rejected(Rejection::RequestReused);
     let answer = row.answer.as_deref().filter(|_| row.digest == *digest).ok_or_else(reused)?;
     T::decode(answer).map_err(|error| errors::store(&StoreError::Internal(error.to_string())))

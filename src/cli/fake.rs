@@ -764,4 +764,39 @@ impl record_service_server::RecordService for Fake {
         let effects = if record.r#type == "order" { vec![submitted, refused] } else { Vec::new() };
         Ok(Response::new(v1::RecordServiceReportChangeResponse { effects }))
     }
+
+    /// The record 1 is locked by a step, which lets eve edit it.
+    async fn get_lock(
+        &self,
+        request: Request<v1::RecordServiceGetLockRequest>,
+    ) -> Result<Response<v1::RecordServiceGetLockResponse>, Status> {
+        let request = request.into_inner();
+        let lock = v1::RecordLock {
+            submission: "s1".to_owned(),
+            process: "order".to_owned(),
+            step: "manager".to_owned(),
+            allow_reviewer_edit: true,
+            since: Some(Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+            ..v1::RecordLock::default()
+        };
+        let locks = if request.record_id == "1" { vec![lock] } else { Vec::new() };
+        let may_edit = locks.is_empty() || request.user == "eve";
+        Ok(Response::new(v1::RecordServiceGetLockResponse { locked: !locks.is_empty(), locks, may_edit }))
+    }
+
+    async fn lock(
+        &self,
+        request: Request<v1::RecordServiceLockRequest>,
+    ) -> Result<Response<v1::RecordServiceLockResponse>, Status> {
+        let request = request.into_inner();
+        let lock = v1::RecordLock { holder: request.holder, until: request.until, ..v1::RecordLock::default() };
+        Ok(Response::new(v1::RecordServiceLockResponse { lock: Some(lock) }))
+    }
+
+    async fn unlock(
+        &self,
+        request: Request<v1::RecordServiceUnlockRequest>,
+    ) -> Result<Response<v1::RecordServiceUnlockResponse>, Status> {
+        Ok(Response::new(v1::RecordServiceUnlockResponse { locked: request.get_ref().record_id == "1" }))
+    }
 }

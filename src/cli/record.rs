@@ -9,8 +9,9 @@ use crate::{
         data::read_object,
         operate::print_submission,
         output::{Session, enum_name},
+        parse_instant,
         submit::{choices, parse_choice},
-        table::Table,
+        table::{Table, time},
     },
     client::request_id,
     proto::v1,
@@ -137,5 +138,121 @@ pub(crate) async fn report_change(args: ReportChangeArgs, session: &mut Session<
             table.row([&effect.process, &effect.submission, outcome, &effect.reason, &effect.message]);
         }
         table.print(out)
+    })
+}
+
+/// Arguments of `quorate lock`.
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// The record's type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The record's id in your system
+    #[arg(value_name = "ID")]
+    pub(crate) record_id: String,
+    /// For whom or what: a name of your own, by which it is taken off
+    #[arg(long, value_name = "NAME")]
+    pub(crate) holder: String,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+    /// From when on it counts no more, such as 2026-12-24T12:00:00Z; without it, it is locked until it is taken off
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub(crate) until: Option<prost_types::Timestamp>,
+}
+
+/// Locks a record by hand.
+pub(crate) async fn lock(args: LockArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let client = &session.client;
+    let request = v1::RecordServiceLockRequest {
+        record_type: args.record_type,
+        record_id: args.record_id,
+        holder: args.holder,
+        reason: args.reason,
+        until: args.until,
+        request_id: request_id(),
+    };
+    let answer = client.call(async || client.records().lock(request.clone()).await).await?;
+    session.print(&answer, |answer, out| {
+        let until = answer.lock.as_ref().and_then(|lock| lock.until.as_ref());
+        match until {
+            Some(until) => writeln!(out, "locked until {}", time(Some(until))),
+            None => writeln!(out, "locked"),
+        }
+    })
+}
+
+/// Arguments of `quorate unlock`.
+#[derive(Debug, Args)]
+pub(crate) struct UnlockArgs {
+    /// The record's type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The record's id in your system
+    #[arg(value_name = "ID")]
+    pub(crate) record_id: String,
+    /// The name that it was locked by
+    #[arg(long, value_name = "NAME")]
+    pub(crate) holder: String,
+}
+
+/// Takes off a lock that was set by hand.
+pub(crate) async fn unlock(args: UnlockArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let client = &session.client;
+    let request = v1::RecordServiceUnlockRequest {
+        record_type: args.record_type,
+        record_id: args.record_id,
+        holder: args.holder,
+        request_id: request_id(),
+    };
+    let answer = client.call(async || client.records().unlock(request.clone()).await).await?;
+    session.print(&answer, |answer, out| {
+        writeln!(out, "{}", if answer.locked { "unlocked; others hold it still" } else { "unlocked" })
+    })
+}
+
+/// Arguments of `quorate get lock`.
+#[derive(Debug, Args)]
+pub(crate) struct GetLockArgs {
+    /// The record's type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The record's id in your system
+    #[arg(value_name = "ID")]
+    pub(crate) record_id: String,
+    /// The user who wants to edit it: says whether they may
+    #[arg(long = "for", value_name = "USER", default_value = "", hide_default_value = true)]
+    pub(crate) user: String,
+}
+
+/// Tells who has locked a record.
+pub(crate) async fn get_lock(args: &GetLockArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let client = &session.client;
+    let request = v1::RecordServiceGetLockRequest {
+        record_type: args.record_type.clone(),
+        record_id: args.record_id.clone(),
+        user: args.user.clone(),
+    };
+    let answer = client.call(async || client.records().get_lock(request.clone()).await).await?;
+    session.print(&answer, |answer, out| {
+        if !answer.locked {
+            return writeln!(out, "not locked");
+        }
+        let mut table = Table::new(&["HELD BY", "SINCE", "UNTIL", "REASON", "SUBMISSION"]);
+        for lock in &answer.locks {
+            let (since, until) = (time(lock.since.as_ref()), time(lock.until.as_ref()));
+            let (holder, reason) = if lock.submission.is_empty() {
+                (lock.holder.clone(), lock.reason.clone())
+            } else {
+                let but = if lock.allow_reviewer_edit { "those whom it asks may edit" } else { "" };
+                (format!("step {} of {}", lock.step, lock.process), but.to_owned())
+            };
+            table.row([&holder, &since, &until, &reason, &lock.submission]);
+        }
+        table.print(out)?;
+        if args.user.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "{} {}", args.user, if answer.may_edit { "may edit it" } else { "may not edit it" })
     })
 }

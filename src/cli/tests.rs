@@ -336,6 +336,31 @@ Updated for eve              REFUSED    EXPRESSION_FAILED  no such field
 }
 
 #[tokio::test]
+async fn who_has_locked_a_record_is_told() {
+    let (_, server) = Fake::start().await;
+    let told = run_as("erp", &server, &["get", "lock", "quote", "1", "--for", "eve"]).await;
+    let expected = "\
+HELD BY                SINCE                 UNTIL  REASON                       SUBMISSION
+step manager of order  2027-01-15T08:00:00Z         those whom it asks may edit  s1
+eve may edit it
+";
+    assert_eq!((told.code, told.out.as_str()), (0, expected), "{told:?}");
+    let bob = run_as("erp", &server, &["get", "lock", "quote", "1", "--for", "bob"]).await;
+    assert!(bob.out.ends_with("bob may not edit it\n"), "{bob:?}");
+    let free = run_as("erp", &server, &["get", "lock", "quote", "2", "-o", "json"]).await.json();
+    assert_eq!(free["may_edit"], true, "{free}");
+    let lock = ["lock", "quote", "2", "--holder", "migration", "--until", "2027-01-15T08:00:00Z"];
+    let locked = run_as("erp", &server, &lock).await;
+    assert_eq!((locked.code, locked.out.as_str()), (0, "locked until 2027-01-15T08:00:00Z\n"), "{locked:?}");
+    assert_eq!(run_as("erp", &server, &lock[..5]).await.out, "locked\n");
+    assert_eq!(
+        run_as("erp", &server, &["unlock", "quote", "1", "--holder", "m"]).await.out,
+        "unlocked; others hold it still\n"
+    );
+    assert_eq!(run_as("erp", &server, &["unlock", "quote", "2", "--holder", "m"]).await.out, "unlocked\n");
+}
+
+#[tokio::test]
 async fn several_items_are_decided_each_for_itself() {
     let (_, server) = Fake::start().await;
     for _ in 0..3 {

@@ -6,6 +6,7 @@
 mod batch;
 mod canonical;
 pub mod catalog;
+pub mod locks;
 pub mod log;
 mod migration;
 pub mod postgres;

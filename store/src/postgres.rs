@@ -28,6 +28,7 @@ use session::{Param, Session, bounded};
 use crate::{
     StoreError,
     catalog::{ApiTokenRow, CalendarVersionRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
+    locks::{HeldLock, ManualLockChange, ManualLockRow},
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
     rows::read,
@@ -160,6 +161,31 @@ impl Store for PostgresStore {
     async fn projection(&self, tenant: &Tenant, submission: SubmissionId) -> Result<Option<Projection>, StoreError> {
         // Boxed: six reads under way at once are a large future.
         bounded(Box::pin(list::projection(&self.pool, tenant, submission))).await
+    }
+
+    async fn record_locks(
+        &self,
+        tenant: &Tenant,
+        (record_type, record_id): (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<HeldLock>, StoreError> {
+        let params: [Param<'_>; 4] = [&tenant.as_str(), &record_type, &record_id, &i64::from(limit)];
+        bounded(catalog::rows(&self.pool, sql!("record_lock/of_record"), &params, read::held_lock)).await
+    }
+
+    async fn manual_locks(
+        &self,
+        tenant: &Tenant,
+        (record_type, record_id): (&str, &str),
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ManualLockRow>, StoreError> {
+        let params: [Param<'_>; 5] = [&tenant.as_str(), &record_type, &record_id, &now, &i64::from(limit)];
+        bounded(catalog::rows(&self.pool, sql!("manual_lock/of_record"), &params, read::manual_lock)).await
+    }
+
+    async fn change_manual_lock(&self, change: &ManualLockChange) -> Result<(), StoreError> {
+        bounded(catalog::change_manual_lock(&self.pool, change)).await
     }
 
     async fn catalog_version(&self, tenant: &Tenant) -> Result<u64, StoreError> {

@@ -29,6 +29,7 @@ use threads::Threads;
 use crate::{
     StoreError,
     catalog::{ApiTokenRow, CalendarVersionRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
+    locks::{HeldLock, ManualLockChange, ManualLockRow},
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read, write},
@@ -231,6 +232,42 @@ impl Store for SqliteStore {
     async fn projection(&self, tenant: &Tenant, submission: SubmissionId) -> Result<Option<Projection>, StoreError> {
         let tenant = tenant.clone();
         self.readers.call(move |connection| list::projection(connection, &tenant, submission)).await
+    }
+
+    async fn record_locks(
+        &self,
+        tenant: &Tenant,
+        (record_type, record_id): (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<HeldLock>, StoreError> {
+        let (tenant, record_type, record_id) = (tenant.clone(), record_type.to_owned(), record_id.to_owned());
+        self.readers
+            .call(move |connection| {
+                let params = (tenant.as_str(), record_type, record_id, limit);
+                rows(connection, sql!("record_lock/of_record"), params, |columns| read::held_lock(columns))
+            })
+            .await
+    }
+
+    async fn manual_locks(
+        &self,
+        tenant: &Tenant,
+        (record_type, record_id): (&str, &str),
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ManualLockRow>, StoreError> {
+        let (tenant, record_type, record_id) = (tenant.clone(), record_type.to_owned(), record_id.to_owned());
+        self.readers
+            .call(move |connection| {
+                let params = (tenant.as_str(), record_type, record_id, time_text(now), limit);
+                rows(connection, sql!("manual_lock/of_record"), params, |columns| read::manual_lock(columns))
+            })
+            .await
+    }
+
+    async fn change_manual_lock(&self, change: &ManualLockChange) -> Result<(), StoreError> {
+        let change = change.clone();
+        self.writer.call(move |connection| catalog::change_manual_lock(connection, &change)).await
     }
 
     async fn catalog_version(&self, tenant: &Tenant) -> Result<u64, StoreError> {

@@ -11,6 +11,7 @@ use quorate_engine::{
 
 use crate::{
     catalog::{ApiTokenRow, CalendarVersionRow, CatalogChange, FlowVersionRow, ProcessVersionRow},
+    locks::{HeldLock, ManualLockChange, ManualLockRow},
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
 };
@@ -263,6 +264,26 @@ pub trait Store: Send + Sync + 'static {
     /// The stored rows of one submission, as a projection (jobs that were published read as `Pending` again): what a replay of
     /// its events has to give. For checks; `None` when there is no such submission.
     async fn projection(&self, tenant: &Tenant, submission: SubmissionId) -> Result<Option<Projection>, StoreError>;
+
+    /// The locks that steps hold on a record, at most so many.
+    async fn record_locks(
+        &self,
+        tenant: &Tenant,
+        record: (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<HeldLock>, StoreError>;
+
+    /// The locks of a record that were set by hand and count at this time, at most so many.
+    async fn manual_locks(
+        &self,
+        tenant: &Tenant,
+        record: (&str, &str),
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ManualLockRow>, StoreError>;
+
+    /// Sets a lock by hand, or takes it off. `Conflict` when the request was answered meanwhile.
+    async fn change_manual_lock(&self, change: &ManualLockChange) -> Result<(), StoreError>;
 
     /// The version of a tenant's catalog; 0 when nothing is stored.
     async fn catalog_version(&self, tenant: &Tenant) -> Result<u64, StoreError>;

@@ -23,6 +23,7 @@ mod faults;
 mod items;
 mod jobs;
 mod kills;
+mod locks;
 mod operations;
 mod records;
 mod refusals;

@@ -54,6 +54,9 @@ impl<'c> Draft<'_, 'c> {
         let deadlines = self.deadlines(step)?;
         let because = self.entry_because(step_run);
         self.emit(EventKind::StepStarted { step_run, because });
+        if step.lock {
+            self.emit(EventKind::RecordLocked { step_run, allow_reviewer_edit: step.allow_reviewer_edit });
+        }
         let reasons = resolution.reasons_left_out();
         if !reasons.is_empty() {
             self.emit(EventKind::AssigneesLeftOut { step_run, reasons });

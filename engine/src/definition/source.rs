@@ -207,6 +207,8 @@ pub(super) struct Approval {
     pub(super) calendar: Option<Text>,
     #[serde(default, deserialize_with = "given")]
     pub(super) reuse_approval: Option<ReuseApproval>,
+    #[serde(default)]
+    pub(super) lock: bool,
 }
 
 /// `{ when_unchanged: [paths] }`.

@@ -26,7 +26,7 @@ pub const DEFINITION_NODES_MAX: usize = 50_000;
 pub const DEFINITION_REPEATED_MAX: usize = 10_000;
 
 /// Fields that the design has and this version has not: what they are called, to say so.
-const FIELDS_TO_COME: &[&str] = &["lock", "roles"];
+const FIELDS_TO_COME: &[&str] = &["roles"];
 
 /// Reads a text that holds one document.
 pub(super) fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Vec<Complaint>> {

@@ -102,6 +102,14 @@ fn check_one(
             equal("the record's data", &state.record.data.to_string(), &json(data)?.to_string())?;
             equal("the record's version", &state.record.version.to_string(), version)
         }
+        ["locked", "by", steps @ ..] => {
+            let holders: Vec<_> = state.locks().map(|(_, step, _)| step.name.as_str()).collect();
+            equal("what locks the record", &holders.join(" , "), &steps.join(" "))
+        }
+        ["not", "locked"] => match state.locks().next() {
+            Some((_, step, _)) => Err(format!("the record is locked by `{}`", step.name)),
+            None => Ok(()),
+        },
         ["dismissed", steps @ ..] => {
             let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
             let told: Vec<_> = told.iter().flat_map(|event| dismissed(&event.kind)).collect();
@@ -458,6 +466,7 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::StepRevived { step_run }
         | E::StepSkipped { step_run, .. }
         | E::AssigneesLeftOut { step_run, .. }
+        | E::RecordLocked { step_run, .. }
         | E::DeadlinesSet { step_run, .. }
         | E::StepOverdue { step_run }
         | E::StepOverridden { step_run, .. }

@@ -67,6 +67,7 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     a_question_is_open_on_an_open_item_only,
     a_result_counts_only_with_the_live_attempts_token,
     an_in_progress_submission_waits_for_something,
+    a_record_is_locked_by_the_steps_in_progress_that_say_so,
     a_move_to_another_version_leaves_what_has_happened_as_it_is,
     a_submission_is_suspended_with_its_stage,
     nothing_starts_while_a_submission_is_suspended,
@@ -147,6 +148,7 @@ pub(crate) fn the_changes_lead_from_the_old_rows_to_the_new(before: Option<&Proj
             decisions: BTreeMap::new(),
             jobs: BTreeMap::new(),
             timers: BTreeMap::new(),
+            record_locks: BTreeMap::new(),
         },
         (None, None) => panic!("the first changes hold no row of the submission"),
     };
@@ -159,6 +161,8 @@ pub(crate) fn the_changes_lead_from_the_old_rows_to_the_new(before: Option<&Proj
     rows.jobs.retain(|id, _| !changes.jobs_gone.contains(id));
     rows.timers.extend(changes.timers.into_iter().map(|row| (row.kind, row)));
     rows.timers.retain(|kind, _| !changes.timers_gone.contains(kind));
+    rows.record_locks.extend(changes.record_locks.into_iter().map(|row| (row.step_run, row)));
+    rows.record_locks.retain(|id, _| !changes.record_locks_gone.contains(id));
     assert_eq!(&rows, after);
 }
 
@@ -862,4 +866,18 @@ fn nobody_is_asked_twice_at_a_time(moment: &Moment<'_>) {
             assert!(asked.insert(&item.assignee), "{} is asked twice in `{}`", item.assignee, step.name);
         }
     }
+}
+
+fn a_record_is_locked_by_the_steps_in_progress_that_say_so(moment: &Moment<'_>) {
+    // In a version that it was moved to, a step that is under way holds what it held.
+    let Some(after) = moment.after.filter(|after| after.process.version == 1) else { return };
+    let locks = |name: &str| {
+        let mut steps = moment.process.stages.iter().flat_map(|stage| &stage.steps);
+        steps.any(|step| step.name == name && matches!(&step.kind, StepKind::Approval(approval) if approval.lock))
+    };
+    let steps = after.stage_runs.iter().flat_map(|stage| &stage.steps);
+    let in_progress = steps.filter(|run| run.status == StepRunStatus::InProgress && locks(&run.name));
+    let expected: Vec<_> = in_progress.map(|run| run.id).collect();
+    let held: Vec<_> = after.locks().map(|(_, run, _)| run.id).collect();
+    assert_eq!(held, expected, "the record is locked by the steps in progress that say so");
 }

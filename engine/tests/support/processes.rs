@@ -260,13 +260,13 @@ fn approval() -> impl Strategy<Value = StepKind> {
     let depends_on = option::weighted(0.5, vec(field.prop_map(|name| RecordPath(vec![name.to_owned()])), 1..=1));
     let unchanged = proptest::sample::select(vec!["amount", "note"]);
     let reuse = option::weighted(0.4, vec(unchanged.prop_map(|name| RecordPath(vec![name.to_owned()])), 1..=1));
-    let of_record = (depends_on, proptest::bool::weighted(0.3), moments(), reuse);
+    let of_record = (depends_on, (proptest::bool::weighted(0.3), proptest::bool::weighted(0.4)), moments(), reuse);
     let claim_limit = option::of(Just(600_000));
     let send_back_to = proptest::sample::select(vec![vec![], vec!["s0"], vec!["s0", "s1"]]);
     let handling = (allow_submitter, proptest::bool::weighted(0.5), claim_limit, send_back_to);
     (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, handling, of_record).prop_map(
         |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, handling, of_record)| {
-            let (depends_on, allow_reviewer_edit, moments, reuse_when_unchanged) = of_record;
+            let (depends_on, (allow_reviewer_edit, lock), moments, reuse_when_unchanged) = of_record;
             let (allow_submitter, allow_reassign, claim_limit, send_back_to) = handling;
             let (due, remind, escalate, expire) = moments;
             let mut assign = assign;
@@ -283,6 +283,7 @@ fn approval() -> impl Strategy<Value = StepKind> {
                 allow_submitter,
                 depends_on,
                 allow_reviewer_edit,
+                lock,
                 // Business time has a calendar, which these sequences do without: what it comes to is a table of its own.
                 calendar: None,
                 due,

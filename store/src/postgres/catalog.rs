@@ -14,6 +14,7 @@ use super::{
 use crate::{
     StoreError,
     catalog::{ApiTokenRow, CatalogChange},
+    locks::ManualLockChange,
     log::Hash,
     query::page_rows,
     rows::{read, write},
@@ -129,6 +130,22 @@ pub(super) async fn change(pool: &Pool, change: &CatalogChange) -> Result<u64, S
         session.release();
     }
     committed.map(|()| change.expected_version + 1)
+}
+
+pub(super) async fn change_manual_lock(pool: &Pool, change: &ManualLockChange) -> Result<(), StoreError> {
+    let ManualLockChange { tenant, lock, put, request, now } = change;
+    let of = tenant.as_str();
+    let mut work = Work::default();
+    work.single(sql!("manual_lock/delete"), vec![&of, &lock.record_type, &lock.record_id, &lock.holder, now]);
+    let set = if *put { Some(lock) } else { None };
+    work.bulk(sql!("manual_lock/upsert"), Bulk::of(set, |values, row| write::manual_lock(values, tenant, row)));
+    work.bulk(sql!("request/insert"), Bulk::of(request, write::request));
+    let session = Session::open(pool).await?;
+    let committed = work.commit(&session).await;
+    if matches!(committed, Ok(()) | Err(StoreError::Conflict)) {
+        session.release();
+    }
+    committed
 }
 
 pub(super) async fn request(pool: &Pool, key: &RequestKey) -> Result<Option<RequestRow>, StoreError> {

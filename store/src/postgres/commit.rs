@@ -89,6 +89,19 @@ fn work<'a>(batch: &'a Checked<'a>) -> Work<'a> {
         sql!("timer/upsert"),
         Bulk::of(batch.rows(|commit| &commit.changes.timers), |values, (of, row)| write::timer(values, of, row)),
     );
+    work.bulk(
+        sql!("record_lock/delete"),
+        Bulk::of(batch.rows(|commit| &commit.changes.record_locks_gone), |values, (of, id)| {
+            write::owner(values, of);
+            values.uuid(Some(id.0));
+        }),
+    );
+    work.bulk(
+        sql!("record_lock/upsert"),
+        Bulk::of(batch.rows(|commit| &commit.changes.record_locks), |values, (of, row)| {
+            write::record_lock(values, of, row);
+        }),
+    );
     work.bulk(sql!("job/heartbeat"), Bulk::of(batch.heartbeats.iter().copied(), write::heartbeat));
     work.bulk(sql!("request/insert"), Bulk::of(batch.requests.iter().copied(), write::request));
     work

@@ -159,7 +159,7 @@ pub(super) async fn projection(
     // One snapshot for all tables: a commit between two of them would show rows that never stood side by side.
     session.run("begin isolation level repeatable read, read only").await?;
     let of: [Param<'_>; 2] = [&tenant.as_str(), &submission.0];
-    let (submissions, stage_runs, step_runs, work_items, decisions, jobs, timers) = futures::try_join!(
+    let (submissions, stage_runs, step_runs, work_items, decisions, jobs, timers, locks) = futures::try_join!(
         session.rows(sql!("submission/get"), &of, read::submission),
         session.rows(sql!("stage_run/of_submission"), &of, read::stage_run),
         session.rows(sql!("step_run/of_submission"), &of, read::step_run),
@@ -167,6 +167,7 @@ pub(super) async fn projection(
         session.rows(sql!("decision/of_submission"), &of, read::decision),
         session.rows(sql!("job/of_submission"), &of, read::projected_job),
         session.rows(sql!("timer/of_submission"), &of, read::timer),
+        session.rows(sql!("record_lock/of_submission"), &of, read::record_lock),
     )?;
     session.run("commit").await?;
     session.release();
@@ -178,5 +179,6 @@ pub(super) async fn projection(
         decisions: decisions.into_iter().map(|row| (row.work_item, row)).collect(),
         jobs: jobs.into_iter().map(|row| (row.id, row)).collect(),
         timers: timers.into_iter().map(|row| (row.kind, row)).collect(),
+        record_locks: locks.into_iter().map(|row| (row.step_run, row)).collect(),
     }))
 }

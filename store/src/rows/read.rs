@@ -9,7 +9,7 @@ use quorate_engine::{
     directory::{Group, Queue, User},
     expression::Expression,
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, UserName, WorkItemId},
-    projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, TimerRow, WorkItemRow},
+    projection::{DecisionRow, JobRow, RecordLockRow, StageRunRow, StepRunRow, SubmissionRow, TimerRow, WorkItemRow},
     state::{Assignee, Verdict},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, VersionStatus, WorkItemStatus},
     timer::TimerKind,
@@ -20,6 +20,7 @@ use super::Columns;
 use crate::{
     StoreError,
     catalog::{ApiTokenRow, CalendarVersionRow, FlowVersionRow, ProcessVersionRow},
+    locks::{HeldLock, ManualLockRow},
     log::StoredEvent,
     query::WorkItemEntry,
     store::{AttemptKey, DueJob, OpenJobRow, RequestKey, RequestRow},
@@ -105,6 +106,35 @@ pub(crate) fn timer(columns: &mut impl Columns) -> Result<TimerRow> {
     let kind = TimerKind::from_parts(&kind, subject)
         .ok_or_else(|| StoreError::Internal(format!("a stored timer has the unknown kind `{kind}`")))?;
     Ok(TimerRow { kind, due_at: columns.time()? })
+}
+
+pub(crate) fn record_lock(columns: &mut impl Columns) -> Result<RecordLockRow> {
+    Ok(RecordLockRow {
+        step_run: StepRunId(columns.uuid()?),
+        record_type: columns.text()?,
+        record_id: columns.text()?,
+        process: columns.text()?,
+        stage: columns.text()?,
+        step: columns.text()?,
+        allow_reviewer_edit: columns.flag()?,
+        since: columns.time()?,
+    })
+}
+
+pub(crate) fn held_lock(columns: &mut impl Columns) -> Result<HeldLock> {
+    Ok(HeldLock { submission: SubmissionId(columns.uuid()?), lock: record_lock(columns)? })
+}
+
+pub(crate) fn manual_lock(columns: &mut impl Columns) -> Result<ManualLockRow> {
+    Ok(ManualLockRow {
+        record_type: columns.text()?,
+        record_id: columns.text()?,
+        holder: columns.text()?,
+        reason: columns.text()?,
+        locked_by: columns.text()?,
+        locked_at: columns.time()?,
+        until: columns.time_or_null()?,
+    })
 }
 
 pub(crate) fn work_item(columns: &mut impl Columns) -> Result<WorkItemRow> {

@@ -6,7 +6,7 @@ use quorate_engine::{
     directory::{Group, Queue, User},
     expression::Expression,
     id::{SubmissionId, Tenant, UserName},
-    projection::{DecisionRow, JobRow, StageRunRow, StepRunRow, SubmissionRow, TimerRow, WorkItemRow},
+    projection::{DecisionRow, JobRow, RecordLockRow, StageRunRow, StepRunRow, SubmissionRow, TimerRow, WorkItemRow},
     state::Verdict,
     status::SubmissionStatus,
     timer::TimerKind,
@@ -16,6 +16,7 @@ use super::{Values, deliver_at, due_at};
 use crate::{
     canonical::canonical_text,
     catalog::{ApiTokenRow, CalendarVersionRow, FlowVersionRow, ProcessVersionRow},
+    locks::ManualLockRow,
     log::StoredEvent,
     store::{AttemptKey, Heartbeat, RequestRow},
 };
@@ -104,6 +105,29 @@ pub(crate) fn step_run<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a
 pub(crate) fn timer<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a TimerRow) {
     timer_key(values, of, row.kind);
     values.time(Some(row.due_at));
+}
+
+pub(crate) fn record_lock<'a>(values: &mut impl Values<'a>, of: Owner<'a>, row: &'a RecordLockRow) {
+    owner(values, of);
+    values.uuid(Some(row.step_run.0));
+    values.text(Some(&row.record_type));
+    values.text(Some(&row.record_id));
+    values.text(Some(&row.process));
+    values.text(Some(&row.stage));
+    values.text(Some(&row.step));
+    values.flag(row.allow_reviewer_edit);
+    values.time(Some(row.since));
+}
+
+pub(crate) fn manual_lock<'a>(values: &mut impl Values<'a>, tenant: &'a Tenant, row: &'a ManualLockRow) {
+    values.text(Some(tenant.as_str()));
+    values.text(Some(&row.record_type));
+    values.text(Some(&row.record_id));
+    values.text(Some(&row.holder));
+    values.text(Some(&row.reason));
+    values.text(Some(&row.locked_by));
+    values.time(Some(row.locked_at));
+    values.time(row.until);
 }
 
 pub(crate) fn timer_key<'a>(values: &mut impl Values<'a>, of: Owner<'a>, kind: TimerKind) {

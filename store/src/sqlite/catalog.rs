@@ -11,6 +11,7 @@ use super::{
 use crate::{
     StoreError,
     catalog::CatalogChange,
+    locks::ManualLockChange,
     rows::{Values, read, write},
 };
 
@@ -31,6 +32,25 @@ pub(super) fn directory(connection: &mut Connection, tenant: &Tenant) -> Result<
 pub(super) fn change(connection: &mut Connection, change: &CatalogChange) -> Result<u64, StoreError> {
     in_transaction(connection, |transaction| write_change(transaction, change))?;
     Ok(change.expected_version + 1)
+}
+
+pub(super) fn change_manual_lock(connection: &mut Connection, change: &ManualLockChange) -> Result<(), StoreError> {
+    let ManualLockChange { tenant, lock, put, request, now } = change;
+    in_transaction(connection, |transaction| {
+        write_each(transaction, sql!("manual_lock/delete"), [lock], |values, lock| {
+            values.text(Some(tenant.as_str()));
+            values.text(Some(&lock.record_type));
+            values.text(Some(&lock.record_id));
+            values.text(Some(&lock.holder));
+            values.time(Some(*now));
+        })?;
+        let set = if *put { Some(lock) } else { None };
+        write_each(transaction, sql!("manual_lock/upsert"), set, |values, row| {
+            write::manual_lock(values, tenant, row)
+        })?;
+        write_each(transaction, sql!("request/insert"), request, |values, row| write::request(values, row))?;
+        Ok(())
+    })
 }
 
 fn write_change(to: &Connection, change: &CatalogChange) -> Result<(), StoreError> {

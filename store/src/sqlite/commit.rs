@@ -71,6 +71,23 @@ fn write_batch(to: &Connection, batch: &Checked<'_>) -> Result<(), StoreError> {
     write_each(to, sql!("timer/upsert"), batch.rows(|commit| &commit.changes.timers), |values, (of, row)| {
         write::timer(values, of, row);
     })?;
+    write_each(
+        to,
+        sql!("record_lock/delete"),
+        batch.rows(|commit| &commit.changes.record_locks_gone),
+        |values, (of, id)| {
+            write::owner(values, of);
+            values.uuid(Some(id.0));
+        },
+    )?;
+    write_each(
+        to,
+        sql!("record_lock/upsert"),
+        batch.rows(|commit| &commit.changes.record_locks),
+        |values, (of, row)| {
+            write::record_lock(values, of, row);
+        },
+    )?;
     for heartbeat in &batch.heartbeats {
         hear(to, heartbeat)?;
     }

@@ -159,6 +159,7 @@ pub(super) fn projection(
     let decisions = rows(&snapshot, sql!("decision/of_submission"), of, |columns| read::decision(columns))?;
     let jobs = rows(&snapshot, sql!("job/of_submission"), of, |columns| read::projected_job(columns))?;
     let timers = rows(&snapshot, sql!("timer/of_submission"), of, |columns| read::timer(columns))?;
+    let locks = rows(&snapshot, sql!("record_lock/of_submission"), of, |columns| read::record_lock(columns))?;
     Ok(Some(Projection {
         submission: row,
         stage_runs: stage_runs.into_iter().map(|row| (row.id, row)).collect(),
@@ -167,5 +168,6 @@ pub(super) fn projection(
         decisions: decisions.into_iter().map(|row| (row.work_item, row)).collect(),
         jobs: jobs.into_iter().map(|row| (row.id, row)).collect(),
         timers: timers.into_iter().map(|row| (row.kind, row)).collect(),
+        record_locks: locks.into_iter().map(|row| (row.step_run, row)).collect(),
     }))
 }

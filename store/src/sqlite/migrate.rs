@@ -22,6 +22,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0005_items", sql: include_str!("../../migrations/sqlite/0005_items.sql") },
     Migration { name: "0006_calendars", sql: include_str!("../../migrations/sqlite/0006_calendars.sql") },
     Migration { name: "0007_evaluations", sql: include_str!("../../migrations/sqlite/0007_evaluations.sql") },
+    Migration { name: "0008_locks", sql: include_str!("../../migrations/sqlite/0008_locks.sql") },
 ];
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<String>, StoreError> {

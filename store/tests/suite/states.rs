@@ -9,7 +9,7 @@ use quorate_engine::{
     projection::{Projection, project},
     state::{
         Assignee, Claim, Decision, Evaluation, Job, JobExecution, JobKind, JobSpec, Overridden, Question, Record,
-        RetryPolicy, StageRun, StepRun, Submission, Verdict, VersionRef, WorkItem,
+        RetryPolicy, StageRun, StepLock, StepRun, Submission, Verdict, VersionRef, WorkItem,
     },
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
@@ -273,6 +273,7 @@ fn step(name: &str, status: StepRunStatus) -> StepRun {
         job: None,
         work_items: Vec::new(),
         deadlines: Deadlines::default(),
+        lock: (status == StepRunStatus::InProgress).then_some(StepLock { allow_reviewer_edit: true }),
         overdue: false,
         overridden: None,
         reminded: 0,

@@ -68,6 +68,7 @@ impl Checker<'_> {
             allow_submitter: source.allow_submitter,
             depends_on: depends_on?,
             allow_reviewer_edit: source.allow_reviewer_edit,
+            lock: source.lock,
             allow_reassign: source.allow_reassign,
             claim_limit: self.claim_limit(source, decision, &format!("{path}.claim.limit")),
             send_back_to: source
