@@ -254,12 +254,36 @@ fn status(code: Code, reason: &str, message: &str, facts: impl IntoIterator<Item
     Status::with_error_details(code, message, details(reason, facts))
 }
 
+/// How many bytes the field violations of a refusal have together. They travel in a header, in base64: gRPC for Java and for C
+/// take 8 KiB of headers, HTTP/2 for Rust 16 KiB, and whoever is sent more gets an error of the transport for an answer.
+const VIOLATIONS_BYTES_MAX: usize = 3 * 1024;
+
+/// How many bytes a text of a refusal has, so that a few violations fit whatever the first one says.
+const TEXT_BYTES_MAX: usize = 768;
+
 fn with_fields(reason: &str, message: &str, fields: impl IntoIterator<Item = (String, String)>) -> Status {
     let mut details = details(reason, []);
-    for (field, description) in fields {
+    let mut fields = fields.into_iter();
+    let mut left = VIOLATIONS_BYTES_MAX;
+    while let Some((field, description)) = fields.next() {
+        let (field, description) = (cut(field), cut(description));
+        let Some(rest) = left.checked_sub(field.len() + description.len()) else {
+            details.add_bad_request_violation("", format!("{} are left out", fields.count() + 1));
+            break;
+        };
+        left = rest;
         details.add_bad_request_violation(field, description);
     }
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    Status::with_error_details(Code::InvalidArgument, cut(message.to_owned()), details)
+}
+
+/// As much of a text as a refusal takes.
+fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
 }
 
 fn precondition(
@@ -276,4 +300,35 @@ fn precondition(
 fn details(reason: &str, facts: impl IntoIterator<Item = (String, String)>) -> ErrorDetails {
     let facts: HashMap<String, String> = facts.into_iter().collect();
     ErrorDetails::with_error_info(reason, DOMAIN, facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt;
+
+    use super::{tests_failed, with_fields};
+
+    #[test]
+    fn a_refusal_fits_in_the_headers_that_clients_take() {
+        let field = |number: u32| (format!("{number}:1 tests[{number}]"), "ä".repeat(2_000));
+        let long = "ä".repeat(2_000);
+        for status in [tests_failed((0..100).map(field)), with_fields("ANY", &long, (0..100).map(field))] {
+            // A header is sent in base64, or with three bytes for each that is not ASCII.
+            let bytes = status.details().len().div_ceil(3) * 4 + status.message().len() * 3;
+            assert!(bytes < 8 * 1024, "{bytes}");
+            let details = status.get_error_details();
+            let violations = &details.bad_request().unwrap().field_violations;
+            assert_eq!((violations.len(), violations[0].field.as_str()), (4, "0:1 tests[0]"));
+            assert_eq!(violations[3].description, "97 are left out");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_fits_is_told_whole() {
+        let fields = (0..50).map(|number| (format!("{number}:1"), "a name is missing".to_owned()));
+        let details = tests_failed(fields.clone()).get_error_details();
+        let told = &details.bad_request().unwrap().field_violations;
+        let told: Vec<_> = told.iter().map(|told| (told.field.clone(), told.description.clone())).collect();
+        assert_eq!(told, fields.collect::<Vec<_>>());
+    }
 }

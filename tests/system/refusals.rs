@@ -205,6 +205,15 @@ on_every_backend! {
         let validate = ProcessServiceValidateRequest { definition: tested("APPROVED") };
         let complaints = admin.processes().validate(validate).await.unwrap().into_inner().complaints;
         assert!(complaints.iter().any(|found| found.path == "tests[0]" && !found.warning), "{complaints:?}");
+        // As many as there may be: clients take no headers that tell of all of them.
+        let line = |number: u32| {
+            format!("  - {{ name: claim {number}, submit: {{ by: ann, record: {{}} }}, expect: {{ status: APPROVED }} }}\n")
+        };
+        let many: String = (0..100).map(line).collect();
+        let status = admin.processes().publish(publish(&format!("{NOTE}\ntests:\n{many}"))).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "TESTS_FAILED"));
+        let told = fields(&status);
+        assert!(told[0].ends_with("tests[0]") && told.last().is_some_and(String::is_empty), "{told:?}");
         assert!(system.store.process_version(&"default".into(), "note", Some(2)).await.unwrap().is_none());
         let published = admin.processes().publish(publish(&tested("IN_PROGRESS"))).await.unwrap().into_inner();
         assert_eq!(published.process.unwrap().version, 2);
