@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use std::{fmt::Write, sync::Arc};
+use std::{cell::Cell, fmt::Write, sync::Arc};
 
 use proptest::prelude::*;
 use quorate_engine::{
@@ -51,8 +51,12 @@ impl Folder {
     }
 
     fn run(&self, process: &Process) -> Vec<TestResult> {
+        self.run_while(process, &|| true)
+    }
+
+    fn run_while(&self, process: &Process, go_on: &dyn Fn() -> bool) -> Vec<TestResult> {
         let Self { flows, calendars, directory, .. } = self;
-        run_tests(&Surroundings { process, flows, calendars, directory })
+        run_tests(&Surroundings { process, flows, calendars, directory }, go_on)
     }
 }
 
@@ -124,6 +128,54 @@ fn the_tests_of_a_process_may_not_decide_for_ever() {
         format!("the tests of a process may take {DECISIONS_MAX} steps together, and have taken them")
     );
     assert!(results[0].failed.is_none());
+}
+
+#[test]
+fn tests_are_stopped_when_there_is_no_time_for_them() {
+    let folder = Folder::read(include_str!("process_tests/holding.yaml"));
+    let asked = Cell::new(0);
+    let go_on = || {
+        asked.set(asked.get() + 1);
+        asked.get() <= 20
+    };
+    let results = folder.run_while(&folder.processes[0], &go_on);
+    let message = |result: &TestResult| result.failed.as_ref().map(|failed| failed.message.clone());
+    let stopped = Some("the tests of the process take longer than they may here".to_owned());
+    assert_eq!((message(&results[0]), message(&results[14])), (None, stopped));
+}
+
+/// A process whose flow answers much, over and over.
+const WORDY: &str = "apiVersion: quorate/v1
+kind: ApprovalProcess
+name: wordy
+record: { type: any }
+allow_no_approvals: true
+stages:
+  - { name: round, steps: [{ name: again, background: { flow: talk } }], next: [{ when: submission.round < 50, to: round }, { to: end }] }
+tests:
+  - name: it says much
+    submit: { by: ann, record: {} }
+    flows: { talk: { output: { words: WORDS } } }
+    expect: { status: REJECTED, round: 1, outputs: { again: { words: MORE_WORDS } } }
+---
+apiVersion: quorate/v1
+kind: Flow
+name: talk
+type: autolaunched
+code: {}
+";
+
+#[test]
+fn a_failing_test_is_told_within_bounds() {
+    let words = "word-".repeat(10_000);
+    let folder = Folder::read(&WORDY.replace("MORE_WORDS", &format!("{words}again")).replace("WORDS", &words));
+    let told = printed(&folder.run(&folder.processes[0]));
+    assert!(told.len() < 30_000, "{} bytes", told.len());
+    for shown in
+        ["submission APPROVED, round 50", "  … 1 lines", "step again#50 COMPLETED", "stage round#2 COMPLETED", "word-…"]
+    {
+        assert!(told.contains(shown), "{shown}: {told}");
+    }
 }
 
 proptest! {

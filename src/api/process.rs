@@ -1,6 +1,9 @@
 //! `ProcessService`.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use quorate_engine::{
     definition::{Complaint, Process, read_process},
@@ -28,6 +31,10 @@ use super::{
 
 /// Who may look at definitions.
 const READERS: &[Role] = &[Role::Designer, Role::Submitter, Role::Reviewer, Role::Auditor, Role::Worker];
+
+/// How long the tests of a process may take: a hundred take milliseconds, and nobody waits longer for an answer. Those of a hostile
+/// definition could take hours, and a thread that runs them cannot be stopped from outside.
+const TESTS_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[tonic::async_trait]
 impl ProcessService for Api {
@@ -222,7 +229,9 @@ async fn test(process: Process, snapshot: Arc<Snapshot>) -> Result<(Process, Vec
     // They may take longer than a task may hold its thread.
     let tested = tokio::task::spawn_blocking(move || {
         let Snapshot { directory, flows, calendars, .. } = &*snapshot;
-        let results = run_tests(&Surroundings { process: &process, flows, calendars, directory });
+        let began = Instant::now();
+        let go_on = || began.elapsed() < TESTS_TIME_MAX;
+        let results = run_tests(&Surroundings { process: &process, flows, calendars, directory }, &go_on);
         let failed = results.iter().filter_map(TestResult::complaint).collect();
         (process, failed)
     });

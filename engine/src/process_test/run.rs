@@ -13,7 +13,7 @@ use super::{
     ADMINISTRATOR, Expectation, Line, LineKind, Mock, NOT_TRIGGERED, ProcessTest, TestResult,
     action::{Stage, actor},
     expectation,
-    report::{Failed, standing},
+    report::Failed,
 };
 use crate::{
     command::{Command, Report, ReportOutcome, Submit},
@@ -47,8 +47,10 @@ pub struct Surroundings<'a> {
     pub directory: &'a Directory,
 }
 
-/// Runs every test of the process, in the order in which they are written.
-pub fn run_tests(world: &Surroundings<'_>) -> Vec<TestResult> {
+/// Runs every test of the process, in the order in which they are written. Before each command `go_on` is asked whether there is
+/// time for it: a step may have dear conditions, and a process many steps, and the engine has no clock. Once it says no, what is
+/// left of the tests fails.
+pub fn run_tests(world: &Surroundings<'_>, go_on: &dyn Fn() -> bool) -> Vec<TestResult> {
     let directory = with_administrator(world.directory);
     let world = &Surroundings { directory: &directory, ..*world };
     let mut decisions = DECISIONS_MAX;
@@ -63,6 +65,7 @@ pub fn run_tests(world: &Surroundings<'_>) -> Vec<TestResult> {
             answers: BTreeMap::new(),
             silent: BTreeSet::new(),
             decisions,
+            go_on,
         };
         let failed = run.run().err();
         decisions = run.decisions;
@@ -95,6 +98,8 @@ struct Run<'a> {
     silent: BTreeSet<(JobId, u32)>,
     /// How many commands may still be decided.
     decisions: u32,
+    /// Whether there is time to decide another.
+    go_on: &'a dyn Fn() -> bool,
 }
 
 /// Why a command was not carried out.
@@ -105,15 +110,15 @@ enum Stopped {
 
 impl Run<'_> {
     fn run(&mut self) -> Result<(), Failed> {
-        self.submit().map_err(|message| self.failed(self.test.submit.line, message))?;
+        self.submit().map_err(|message| self.failed(self.test.submit.line, &message))?;
         for Line { line, what } in &self.test.script {
             match what {
                 LineKind::Expect(expectation) => self.expect(*line, expectation)?,
                 LineKind::Do(action) => match self.act(action) {
                     Ok(()) => {}
-                    Err(Stopped::Failed(message)) => return Err(self.failed(*line, message)),
+                    Err(Stopped::Failed(message)) => return Err(self.failed(*line, &message)),
                     Err(Stopped::Refused(refusal)) => {
-                        return Err(self.failed(*line, format!("it is refused: {}", why(&refusal))));
+                        return Err(self.failed(*line, &format!("it is refused: {}", why(&refusal))));
                     }
                 },
                 LineKind::Refused(action, reason) => {
@@ -123,9 +128,9 @@ impl Run<'_> {
                         Err(Stopped::Refused(refusal)) => format!("it is refused: {}", why(&refusal)),
                         Err(Stopped::Failed(message)) => message,
                     };
-                    return Err(self.failed(*line, format!("{reason} is expected, but {got}")));
+                    return Err(self.failed(*line, &format!("{reason} is expected, but {got}")));
                 }
-                LineKind::Advance(by) => self.advance(*by).map_err(|message| self.failed(*line, message))?,
+                LineKind::Advance(by) => self.advance(*by).map_err(|message| self.failed(*line, &message))?,
             }
         }
         match &self.test.expect {
@@ -187,17 +192,17 @@ impl Run<'_> {
 
     fn expect(&self, line: u64, expectation: &Expectation) -> Result<(), Failed> {
         let Some(state) = &self.state else {
-            return Err(self.failed(line, "there is no submission: it was refused".to_owned()));
+            return Err(self.failed(line, "there is no submission: it was refused"));
         };
         let differences = expectation::differences(expectation, state);
         if differences.is_empty() {
             return Ok(());
         }
-        Err(Failed { differences, ..self.failed(line, "it does not stand as expected".to_owned()) })
+        Err(Failed::new(line, "it does not stand as expected", differences, self.state.as_ref()))
     }
 
-    fn failed(&self, line: u64, message: String) -> Failed {
-        Failed { line, message, differences: Vec::new(), standing: standing(self.state.as_ref()) }
+    fn failed(&self, line: u64, message: &str) -> Failed {
+        Failed::new(line, message, Vec::new(), self.state.as_ref())
     }
 
     /// Carries out a command, and lets flows answer until none is asked any more.
@@ -212,6 +217,9 @@ impl Run<'_> {
                 format!("the tests of a process may take {DECISIONS_MAX} steps together, and have taken them");
             return Err(Stopped::Failed(message));
         };
+        if !(self.go_on)() {
+            return Err(Stopped::Failed("the tests of the process take longer than they may here".to_owned()));
+        }
         self.decisions = left;
         let Surroundings { process, flows, calendars, directory } = *self.world;
         let mut context = Context { now: self.now, process, flows, calendars, directory, ids: &mut self.ids };
