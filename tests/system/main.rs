@@ -14,6 +14,7 @@ mod system;
 
 mod access;
 mod approvals;
+mod changes;
 mod decisions;
 mod delegations;
 mod documents;

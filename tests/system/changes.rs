@@ -1,0 +1,159 @@
+//! Changes of records that are told at once, more than once, and over a queue that an earlier version declared.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use lapin::{
+    BasicProperties,
+    options::BasicPublishOptions,
+    types::{AMQPValue, FieldTable},
+};
+use quorate::proto::{
+    v1::{self, ChangeEffect, ChangeKind, Submission},
+    value,
+};
+use serde_json::{Value, json};
+use tonic::Status;
+
+use crate::{
+    audit::verified_history,
+    backend::Backend,
+    caller::Caller,
+    on_every_backend,
+    queue_support::until,
+    system::{Server, System},
+};
+
+/// Submitted by itself where the discount is not small; every change of it is taken.
+const DISCOUNT: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: discount
+record: { type: quote, on_change: keep }
+trigger: { on: [created, updated], when: record.percent > 10.0 }
+stages: [{ name: review, steps: [{ name: bob, approval: { assign: [{ user: bob }] } }] }]
+";
+
+fn change(kind: ChangeKind, data: &Value, request_id: &str) -> v1::RecordServiceReportChangeRequest {
+    v1::RecordServiceReportChangeRequest {
+        record: Some(v1::Record {
+            r#type: "quote".to_owned(),
+            id: "Q-1".to_owned(),
+            data: Some(value::from_json(data)),
+            ..v1::Record::default()
+        }),
+        kind: kind.into(),
+        request_id: request_id.to_owned(),
+        ..v1::RecordServiceReportChangeRequest::default()
+    }
+}
+
+async fn report(caller: &Caller, request: v1::RecordServiceReportChangeRequest) -> Result<Vec<ChangeEffect>, Status> {
+    Ok(caller.records().report_change(request).await?.into_inner().effects)
+}
+
+/// All submissions of the record.
+async fn of_record(caller: &Caller) -> Vec<Submission> {
+    let request = v1::SubmissionServiceListRequest {
+        filter: "record_type = quote AND record_id = Q-1".to_owned(),
+        page_size: 500,
+        ..v1::SubmissionServiceListRequest::default()
+    };
+    caller.submissions().list(request).await.unwrap().into_inner().submissions
+}
+
+on_every_backend! {
+    async fn changes_that_are_told_at_once_begin_one_submission(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        // SQLite is one server's.
+        let second = match &system.backend.broker {
+            Some(_) => Some(Server::start(&system.backend, &[]).await),
+            None => None,
+        };
+        system.caller("admin").publish_process(DISCOUNT).await;
+        let erps: Vec<Caller> = std::iter::once(&system.server).chain(&second).map(|at| system.caller_at(at, "erp")).collect();
+        // Each tells of data of its own, under an id of its own.
+        let told = join_all((0..16_usize).map(|n| {
+            let erp = &erps[n % erps.len()];
+            report(erp, change(ChangeKind::Updated, &json!({ "percent": 20 + n }), &format!("r-{n}")))
+        }))
+        .await;
+        let submissions = of_record(&erps[0]).await;
+        assert_eq!(submissions.len(), 1, "{submissions:?}");
+        let id = &submissions[0].id;
+        let named: BTreeSet<String> =
+            told.iter().flat_map(|told| told.as_ref().unwrap()).map(|effect| effect.submission.clone()).collect();
+        assert_eq!(named, BTreeSet::from([id.clone()]));
+        // Nobody's data is lost on the way: each is a version of the record.
+        assert_eq!(erps[0].get(id).await.record.unwrap().version, 16);
+        verified_history(&system.store, id).await;
+        if let Some(second) = second {
+            assert!(second.program.stop().await.success());
+        }
+        system.end().await;
+    }
+}
+
+/// Puts a message into `quorate.records`.
+async fn put(system: &System, body: &[u8], message_id: Option<&str>) {
+    let corner = system.backend.broker().corner();
+    let properties =
+        message_id.map_or_else(BasicProperties::default, |id| BasicProperties::default().with_message_id(id.into()));
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let published =
+        corner.channel.basic_publish("".into(), corner.names.records_queue().into(), options, body, properties);
+    published.await.unwrap().await.unwrap();
+}
+
+fn message(kind: &str, percent: u32, request_id: &str) -> Vec<u8> {
+    let message = json!({
+        "request_id": request_id, "record_type": "quote", "record_id": "Q-1", "kind": kind, "reported_by": "erp",
+        "data": { "percent": percent },
+    });
+    message.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn a_message_is_known_again_by_the_id_in_it_or_by_its_own() {
+    let system = System::start_without_worker(Backend::postgres_and_rabbitmq().await).await;
+    let (admin, erp) = (system.caller("admin"), system.caller("erp"));
+    admin.publish_process(DISCOUNT).await;
+    put(&system, &message("CREATED", 20, "m-1"), None).await;
+    let submitted = until("the submission", || async { of_record(&erp).await.pop() }).await;
+    assert_eq!(submitted.submitter, "erp");
+
+    // Some come twice, known by the id in the body or by the message's own, with another change in between.
+    put(&system, &message("UPDATED", 30, "m-2"), None).await;
+    erp.when(&submitted.id, "the change", |now| now.record.as_ref().unwrap().version == 2).await;
+    put(&system, &message("UPDATED", 40, ""), Some("m-3")).await;
+    erp.when(&submitted.id, "the next change", |now| now.record.as_ref().unwrap().version == 3).await;
+    put(&system, &message("UPDATED", 30, "m-2"), None).await;
+    put(&system, &message("UPDATED", 50, "m-4"), Some("m-3")).await;
+    erp.when(&submitted.id, "the last change", |now| now.record.as_ref().unwrap().version == 4).await;
+    put(&system, &message("UPDATED", 40, ""), Some("m-3")).await;
+
+    put(&system, &message("UPDATED", 70, "m-5"), None).await;
+    let seventy = value::from_json(&json!({ "percent": 70 }));
+    let last = erp
+        .when(&submitted.id, "the change after it", |now| now.record.as_ref().unwrap().data.as_ref() == Some(&seventy));
+    assert_eq!(last.await.record.unwrap().version, 5);
+    assert_eq!(of_record(&erp).await.len(), 1);
+    verified_history(&system.store, &submitted.id).await;
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_queue_of_before_is_used_as_it_is() {
+    let backend = Backend::postgres_and_rabbitmq().await;
+    // As the version before declared it: without dead-lettering.
+    let corner = backend.broker().corner();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = lapin::options::QueueDeclareOptions::durable();
+    corner.channel.queue_declare(corner.names.records_queue().into(), durable, arguments).await.unwrap();
+    let system = System::start_without_worker(backend).await;
+    system.caller("admin").publish_process(DISCOUNT).await;
+    put(&system, &message("CREATED", 20, "m-1"), None).await;
+    until("the submission", || async { of_record(&system.caller("erp")).await.pop() }).await;
+    system.end().await;
+}
