@@ -97,6 +97,12 @@ pub enum Rejection {
     /// The request id was used before, with another body.
     #[error("the request id was used before with another request")]
     RequestReused,
+    /// A change of a record concerns too many submissions.
+    #[error("the record has more than {max} open submissions: a change of it can be told to at most so many")]
+    TooManyOpen {
+        /// How many there may be.
+        max: u32,
+    },
     /// Too many requests are waiting.
     #[error("the server is overloaded: too many requests are waiting")]
     Overloaded,

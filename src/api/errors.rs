@@ -53,6 +53,7 @@ pub const REASONS: &[&str] = &[
     "RECORD_CHANGED",
     "RECORD_CHANGE_DENIED",
     "RECORD_INVALID",
+    "RECORD_SUBMISSIONS_EXCEEDED",
     "RECORD_TYPE_UNFIT",
     "REQUEST_ID_REUSED",
     "ROLE_MISSING",
@@ -163,6 +164,12 @@ pub(super) fn rejected(rejection: Rejection) -> Status {
         Rejection::RequestReused => {
             with_fields("REQUEST_ID_REUSED", &rejection.to_string(), [("request_id".to_owned(), rejection.to_string())])
         }
+        Rejection::TooManyOpen { max } => precondition(
+            "RECORD_SUBMISSIONS_EXCEEDED",
+            &rejection.to_string(),
+            "record",
+            [("max".to_owned(), max.to_string())],
+        ),
         Rejection::Overloaded => status(Code::ResourceExhausted, "OVERLOADED", &rejection.to_string(), []),
         Rejection::Unavailable => {
             let message = "the store is not available: the same call with the same request_id can safely be repeated";

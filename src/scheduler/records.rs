@@ -17,6 +17,7 @@ use quorate_engine::{
     projection::SubmissionRow,
     refusal::Refusal,
     state::{FailureReason, Submission},
+    status::SubmissionStatus,
     trigger::ChangeKind,
 };
 use quorate_store::{
@@ -34,8 +35,13 @@ use crate::{
 
 use super::{Ask, Rejection, Request, Scheduler, SubmitAsk, lane::log_store_error};
 
-/// How many submissions of a record are looked at, the newest first: one that is still open behind so many is not told.
+/// How many open submissions a record may have to be told of a change: far more than there are processes for a type of record. A change
+/// that concerns more is refused whole.
 pub const RECORD_SUBMISSIONS_MAX: u32 = 200;
+
+/// The statuses of what has not ended.
+const OPEN: [SubmissionStatus; 3] =
+    [SubmissionStatus::InProgress, SubmissionStatus::Error, SubmissionStatus::Suspended];
 
 /// How many commands of one change are at the lanes at once.
 const AT_ONCE_MAX: usize = 16;
@@ -120,17 +126,18 @@ impl Scheduler {
             return effects_of(answer);
         }
         let digest = record_digest(&change.data);
-        let rows = self.store().list_submissions(&query(change)).await.map_err(|error| log_store_error(&error))?;
+        let newest = self.of_record(change, None).await?;
+        let open = self.open_of_record(change, &newest).await?;
         let mut asked = Vec::new();
         let mut effects = Vec::new();
-        for row in rows.iter().filter(|row| !row.status.is_terminal()) {
+        for row in &open {
             if row.record_digest == digest {
                 effects.push(effect(&row.process, Some(row.id), Outcome::Unchanged));
             } else {
                 asked.push((row.process.clone(), row.id, Asked::Update));
             }
         }
-        for (process, begins) in self.triggered(change, &rows, &digest).await? {
+        for (process, begins) in self.triggered(change, &newest, &open, &digest).await? {
             match begins {
                 Ok(id) => asked.push((process, id, Asked::Submit)),
                 Err(because) => effects.push(effect(&process, None, Outcome::Refused(because))),
@@ -157,25 +164,68 @@ impl Scheduler {
         Ok(effects)
     }
 
+    /// Submissions of the record, newest first.
+    async fn of_record(
+        &self,
+        change: &RecordChange,
+        status: Option<SubmissionStatus>,
+    ) -> Result<Vec<SubmissionRow>, Rejection> {
+        let query = SubmissionQuery {
+            tenant: change.tenant.clone(),
+            process: None,
+            status,
+            submitter: None,
+            record_type: Some(change.record_type.clone()),
+            record_id: Some(change.record_id.clone()),
+            descending: true,
+            after: None,
+            // One more than there may be, to see that there are more.
+            limit: RECORD_SUBMISSIONS_MAX + 1,
+        };
+        self.store().list_submissions(&query).await.map_err(|error| log_store_error(&error))
+    }
+
+    /// What of the record has not ended, however much has ended since: one query by an index for each status.
+    async fn open_of_record(
+        &self,
+        change: &RecordChange,
+        newest: &[SubmissionRow],
+    ) -> Result<Vec<SubmissionRow>, Rejection> {
+        let mut open: BTreeMap<SubmissionId, SubmissionRow> = BTreeMap::new();
+        for status in OPEN {
+            open.extend(self.of_record(change, Some(status)).await?.into_iter().map(|row| (row.id, row)));
+        }
+        // One that went from a status to another between the queries is among these.
+        let seen = newest.iter().filter(|row| !row.status.is_terminal());
+        for row in seen {
+            open.entry(row.id).or_insert_with(|| row.clone());
+        }
+        if open.len() > RECORD_SUBMISSIONS_MAX as usize {
+            return Err(Rejection::TooManyOpen { max: RECORD_SUBMISSIONS_MAX });
+        }
+        Ok(open.into_values().collect())
+    }
+
     /// The processes that the change submits the record to, with the id of the submission, or why it could not be told whether.
     async fn triggered(
         &self,
         change: &RecordChange,
-        rows: &[SubmissionRow],
+        newest: &[SubmissionRow],
+        open: &[SubmissionRow],
         digest: &str,
     ) -> Result<Vec<(String, Result<SubmissionId, Because>)>, Rejection> {
         let snapshot = self.catalog().current(&change.tenant).await.map_err(|error| log_store_error(&error))?;
-        let mut newest: BTreeMap<&str, &SubmissionRow> = BTreeMap::new();
-        for row in rows.iter().rev() {
-            newest.insert(&row.process, row);
+        let mut last: BTreeMap<&str, &SubmissionRow> = BTreeMap::new();
+        for row in newest.iter().rev() {
+            last.insert(&row.process, row);
         }
-        let open = |process: &str| rows.iter().any(|row| row.process == process && !row.status.is_terminal());
+        let is_open = |process: &str| open.iter().any(|row| row.process == process);
         let now = self.clock().now();
         let mut triggered = Vec::new();
         for version in snapshot.processes_of(&change.record_type) {
-            let before = newest.get(version.name.as_str());
+            let before = last.get(version.name.as_str());
             // What was decided on is not asked again while it is what it was.
-            if open(&version.name) || before.is_some_and(|row| row.record_digest == digest) {
+            if is_open(&version.name) || before.is_some_and(|row| row.record_digest == digest) {
                 continue;
             }
             // From memory, unless it has not been asked for since the server started.
@@ -244,6 +294,7 @@ impl Scheduler {
             })),
             Err(
                 rejection @ (Rejection::RequestReused
+                | Rejection::TooManyOpen { .. }
                 | Rejection::Overloaded
                 | Rejection::Unavailable
                 | Rejection::Internal),
@@ -269,20 +320,6 @@ impl Scheduler {
 enum Asked {
     Submit,
     Update,
-}
-
-fn query(change: &RecordChange) -> SubmissionQuery {
-    SubmissionQuery {
-        tenant: change.tenant.clone(),
-        process: None,
-        status: None,
-        submitter: None,
-        record_type: Some(change.record_type.clone()),
-        record_id: Some(change.record_id.clone()),
-        descending: true,
-        after: None,
-        limit: RECORD_SUBMISSIONS_MAX,
-    }
 }
 
 fn submit(change: &RecordChange, process: &str) -> Ask {
@@ -404,6 +441,7 @@ async fn apply(scheduler: &Scheduler, delivery: Delivery<v1::RecordChange>) {
                 acknowledge.acknowledge().await
             }
             Err(Rejection::RequestReused) => acknowledge.bury("request_id: was used before with another change").await,
+            Err(rejection @ Rejection::TooManyOpen { .. }) => acknowledge.bury(&rejection.to_string()).await,
             Err(rejection) => {
                 tracing::debug!(%rejection, "a change of a record goes back to the queue");
                 tokio::time::sleep(RELEASE_DELAY).await;
