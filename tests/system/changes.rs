@@ -9,16 +9,16 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use quorate::proto::{
-    v1::{self, ChangeEffect, ChangeKind, Submission},
+    v1::{self, ChangeEffect, ChangeKind, Submission, change_effect::Outcome},
     value,
 };
 use serde_json::{Value, json};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{
     audit::verified_history,
     backend::Backend,
-    caller::Caller,
+    caller::{Caller, refused},
     on_every_backend,
     queue_support::until,
     system::{Server, System},
@@ -92,6 +92,39 @@ on_every_backend! {
         }
         system.end().await;
     }
+
+    async fn what_is_open_is_told_however_much_has_ended_since_and_too_much_is_refused(backend: Backend) {
+        const MAX: usize = 200;
+        let system = System::start_without_worker(backend).await;
+        let (admin, erp) = (system.caller("admin"), system.caller("erp"));
+        admin.publish_process(DISCOUNT).await;
+        let submit_many = || join_all((0..MAX).map(|_| erp.submit("discount", json!({ "percent": 5 }))));
+        let oldest = erp.submit("discount", json!({ "percent": 5 })).await;
+        let ended = submit_many().await;
+        join_all(ended.iter().map(|submission| recall(&erp, &submission.id))).await;
+        let request = |percent: u32| {
+            let mut request = change(ChangeKind::Updated, &json!({ "percent": percent }), "");
+            "R-1".clone_into(&mut request.record.as_mut().unwrap().id);
+            request
+        };
+        let told = report(&erp, request(6)).await.unwrap();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!((told[0].submission.as_str(), told[0].outcome()), (oldest.id.as_str(), Outcome::Updated));
+
+        let open = submit_many().await;
+        let refusal = report(&erp, request(7)).await;
+        assert_eq!(refused(refusal), (Code::FailedPrecondition, "RECORD_SUBMISSIONS_EXCEEDED".to_owned()));
+        assert_eq!(erp.get(&open[0].id).await.record.unwrap().version, 1);
+        recall(&erp, &open[0].id).await;
+        assert_eq!(report(&erp, request(7)).await.unwrap().len(), MAX);
+        assert_eq!(erp.get(&oldest.id).await.record.unwrap().version, 3);
+        system.end().await;
+    }
+}
+
+async fn recall(caller: &Caller, id: &str) {
+    let request = v1::SubmissionServiceRecallRequest { id: id.to_owned(), ..Default::default() };
+    caller.submissions().recall(request).await.unwrap();
 }
 
 /// Puts a message into `quorate.records`.
