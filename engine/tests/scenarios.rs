@@ -24,7 +24,7 @@ use std::{
 
 use play::{Definitions, Player, Refused};
 use quorate_engine::command::Command;
-use script::Script;
+use script::{Scenario, Script};
 use world::{Answer, World};
 
 /// The engine alone.
@@ -68,7 +68,10 @@ fn every_scenario_goes_as_it_is_written() {
             match outcome {
                 Ok(Ok(_)) => {}
                 Ok(Err(complaint)) => complaints.push(complaint),
-                Err(_) => complaints.push(format!("{file}:{}: an invariant does not hold: see above", scenario.line)),
+                Err(_) => {
+                    let Scenario { line, title, .. } = scenario;
+                    complaints.push(format!("{file}:{line}: an invariant does not hold in `{title}`: see above"));
+                }
             }
         }
     }

@@ -37,13 +37,7 @@ pub(super) async fn run(scheduler: Scheduler, stop: CancellationToken) {
     let mut ticks: u64 = 0;
     while stop.run_until_cancelled(tokio::time::sleep(tick)).await.is_some() {
         let now = scheduler.shared.clock.now();
-        let requests = due(&scheduler, now).await;
-        stream::iter(requests)
-            .for_each_concurrent(AT_ONCE_MAX, |request| {
-                let scheduler = &scheduler;
-                async move { settle(scheduler.ask_in_turn(request).await) }
-            })
-            .await;
+        scheduler.fire_due().await;
         ticks += 1;
         if ticks.is_multiple_of(FORGET_EVERY)
             && let Some(before) = ago(now, REQUESTS_KEPT)
@@ -51,6 +45,17 @@ pub(super) async fn run(scheduler: Scheduler, stop: CancellationToken) {
         {
             tracing::warn!(%error, "old requests could not be forgotten");
         }
+    }
+}
+
+impl Scheduler {
+    /// Brings all that is due by the clock to the lanes, once, and waits for what follows: what each tick does. On a clock that
+    /// only moves when it is told to, this is how its moves are felt at once.
+    pub async fn fire_due(&self) {
+        let requests = due(self, self.shared.clock.now()).await;
+        stream::iter(requests)
+            .for_each_concurrent(AT_ONCE_MAX, |request| async move { settle(self.ask_in_turn(request).await) })
+            .await;
     }
 }
 

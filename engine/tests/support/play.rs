@@ -68,6 +68,8 @@ pub(crate) trait Player {
 pub(crate) struct Definitions {
     /// The text of its process.
     pub(crate) process: String,
+    /// The texts of all processes of its file, by their names: a submission may be moved to another one.
+    pub(crate) processes: BTreeMap<String, String>,
     /// The texts of the flows that the process names.
     pub(crate) flows: Vec<String>,
     /// The texts of the calendars.
@@ -90,7 +92,9 @@ pub(crate) fn play(
         world.calendars.active.insert(read.name.clone(), (1, Arc::new(read)));
     }
     let calendars = script.calendars.clone();
-    player.begin(&Definitions { process: script.texts[&scenario.process].clone(), flows: texts, calendars }, &world);
+    let process = script.texts[&scenario.process].clone();
+    let processes = script.texts.clone();
+    player.begin(&Definitions { process, processes, flows: texts, calendars }, &world);
     for turn in &scenario.turns {
         let complain = |message: String| at(turn.line, message);
         let Some(command) = command(turn, script, &mut world).map_err(complain)? else { continue };

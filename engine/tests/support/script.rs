@@ -18,6 +18,7 @@ pub(crate) struct Script {
 
 pub(crate) struct Scenario {
     pub(crate) line: usize,
+    pub(crate) title: String,
     pub(crate) process: String,
     pub(crate) turns: Vec<Turn>,
 }
@@ -57,7 +58,7 @@ impl Script {
             }
             if let Some(title) = line.strip_prefix("== ") {
                 let process = script.process_of(title).map_err(at)?;
-                script.scenarios.push(Scenario { line: number, process, turns: Vec::new() });
+                script.scenarios.push(Scenario { line: number, title: title.to_owned(), process, turns: Vec::new() });
                 continue;
             }
             let tokens = tokens(line).map_err(at)?;
