@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use quorate::{
     auth::token_hash,
@@ -10,21 +9,21 @@ use quorate::{
         v1::{
             self, calendar_service_client::CalendarServiceClient, directory_service_client::DirectoryServiceClient,
             flow_service_client::FlowServiceClient, job_service_client::JobServiceClient,
-            process_service_client::ProcessServiceClient, submission_service_client::SubmissionServiceClient,
-            work_item_service_client::WorkItemServiceClient,
+            process_service_client::ProcessServiceClient, record_service_client::RecordServiceClient,
+            submission_service_client::SubmissionServiceClient, work_item_service_client::WorkItemServiceClient,
         },
         value,
     },
     scheduler::{self, Ask, Rejection},
 };
 use quorate_engine::{
-    command::{Actor, Command, Migrate, OverrideTarget, Report, ReportOutcome, Submit},
+    command::Command,
     delegation::Delegation,
     directory::Directory,
     event::Event,
-    id::{JobId, SubmissionId, Tenant, Token},
+    id::{JobId, SubmissionId, Tenant},
     projection::project,
-    state::{Assignee, Submission, Verdict},
+    state::Submission,
 };
 use quorate_store::{
     catalog::ApiTokenRow,
@@ -35,8 +34,10 @@ use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::{
+    calls::caller,
     play::{Definitions, Player, Refused},
     server::Server,
+    shown::{short, shown_lines, state_lines},
     world::{Answer, World},
 };
 
@@ -44,21 +45,18 @@ use super::{
 const ADMINISTRATOR: &str = "admin";
 
 /// Who reports on jobs.
-const WORKER: &str = "worker";
+pub(crate) const WORKER: &str = "worker";
 
 /// The process of every scenario.
-const PROCESS: &str = "process";
+pub(crate) const PROCESS: &str = "process";
 
 /// After how long a call that has not been answered is believed to wait for synchronous steps, if there are any.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a call comes to: the submission that it began, if it began one.
-type Call = BoxFuture<'static, Result<Option<SubmissionId>, Status>>;
-
 /// Writes the accessors of the generated clients: they differ in nothing but their names.
 macro_rules! services {
     ($($name:ident: $client:ident;)*) => {$(
-        fn $name(&self) -> $client<Channel> {
+        pub(crate) fn $name(&self) -> $client<Channel> {
             $client::new(self.server.channel.clone())
         }
     )*};
@@ -75,7 +73,7 @@ pub(crate) struct Client<'a> {
     /// The directory as the server has it.
     directory: Directory,
     tokens: BTreeMap<String, String>,
-    submission: Option<SubmissionId>,
+    pub(crate) submission: Option<SubmissionId>,
     /// How many of its events the world has followed.
     followed: u64,
 }
@@ -318,192 +316,6 @@ impl<'a> Client<'a> {
         self.server.store.list_jobs(&query).await.unwrap().pop().and_then(|row| row.heartbeat_at)
     }
 
-    /// The call that a client makes for a command.
-    #[allow(clippy::too_many_lines, reason = "an arm for each command: it is read as a table")]
-    fn call_of(&self, command: &Command, world: &World) -> Call {
-        let id = self.submission.map(|id| id.to_string()).unwrap_or_default();
-        macro_rules! call {
-            ($client:ident.$method:ident($who:expr, $message:ident { $($field:ident $(: $value:expr)?),* })) => {{
-                let message = v1::$message { $($field $(: $value)?,)* request_id: request_id(), ..Default::default() };
-                let (mut client, request) = (self.$client(), self.by($who.name.as_str(), message));
-                async move { client.$method(request).await.map(|_| None) }.boxed()
-            }};
-        }
-        match command {
-            Command::Submit(submit) => self.submit(submit, &id),
-            Command::Report(report) => self.report(report),
-            Command::Migrate(migrate) => self.migrate(migrate, id),
-            Command::UpdateRecord(update) => {
-                assert!(update.reported.is_none(), "there is no call for what is reported");
-                let data = Some(value::from_json(&update.data));
-                let comment = update.comment.clone();
-                call!(submissions.update_record(update.by, SubmissionServiceUpdateRecordRequest { id, data, comment }))
-            }
-            Command::Recall { by, comment } => {
-                let comment = comment.clone();
-                call!(submissions.recall(by, SubmissionServiceRecallRequest { id, comment }))
-            }
-            Command::Cancel { by, comment } => {
-                let comment = comment.clone();
-                call!(submissions.cancel(by, SubmissionServiceCancelRequest { id, comment }))
-            }
-            Command::Comment { by, comment } => {
-                let comment = comment.clone();
-                call!(submissions.comment(by, SubmissionServiceCommentRequest { id, comment }))
-            }
-            Command::Suspend { by, comment } => {
-                let comment = comment.clone();
-                call!(submissions.suspend(by, SubmissionServiceSuspendRequest { id, comment }))
-            }
-            Command::Resume { by, comment } => {
-                let comment = comment.clone();
-                call!(submissions.resume(by, SubmissionServiceResumeRequest { id, comment }))
-            }
-            Command::GoToStage { by, stage, comment } => {
-                let (stage, comment) = (stage.clone(), comment.clone());
-                call!(submissions.go_to_stage(by, SubmissionServiceGoToStageRequest { id, stage, comment }))
-            }
-            Command::RetryStep { by, step } => {
-                let step = step.clone();
-                call!(submissions.retry_step(by, SubmissionServiceRetryStepRequest { id, step }))
-            }
-            Command::RetryStage { by, stage } => {
-                let stage = stage.clone();
-                call!(submissions.retry_step(by, SubmissionServiceRetryStepRequest { id, stage }))
-            }
-            Command::SkipStep { by, step, outputs, comment } => {
-                let (step, comment) = (step.clone(), comment.clone());
-                let outputs = Some(value::from_json(outputs));
-                call!(submissions.skip_step(by, SubmissionServiceSkipStepRequest { id, step, outputs, comment }))
-            }
-            Command::Decide(decide) => {
-                let by = Actor { name: decide.actor.clone(), administrator: false };
-                let id = decide.work_item.to_string();
-                let verdict = verdict(decide.verdict).into();
-                let (comment, record_digest) = (decide.comment.clone(), decide.record_digest.clone());
-                let channel = decide.channel.clone();
-                call!(
-                    work_items
-                        .decide(by, WorkItemServiceDecideRequest { id, verdict, comment, record_digest, channel })
-                )
-            }
-            Command::Claim { work_item, by } => {
-                let id = work_item.to_string();
-                call!(work_items.claim(by, WorkItemServiceClaimRequest { id }))
-            }
-            Command::Release { work_item, by } => {
-                let id = work_item.to_string();
-                call!(work_items.release(by, WorkItemServiceReleaseRequest { id }))
-            }
-            Command::Reassign { work_item, by, to, comment } => {
-                let (id, to, comment) = (work_item.to_string(), Some(assignee(to)), comment.clone());
-                call!(work_items.reassign(by, WorkItemServiceReassignRequest { id, to, comment }))
-            }
-            Command::Override(of) => {
-                let (id, submission, step) = match &of.target {
-                    OverrideTarget::WorkItem(item) => (item.to_string(), String::new(), String::new()),
-                    OverrideTarget::Step(step) => (String::new(), id, step.clone()),
-                };
-                let verdict = verdict(of.verdict).into();
-                let (comment, record_digest) = (of.comment.clone(), of.record_digest.clone());
-                call!(work_items.r#override(
-                    of.by,
-                    WorkItemServiceOverrideRequest { id, submission, step, verdict, comment, record_digest }
-                ))
-            }
-            Command::RequestInformation { work_item, by, question } => {
-                let (id, question) = (work_item.to_string(), question.clone());
-                call!(work_items.request_information(by, WorkItemServiceRequestInformationRequest { id, question }))
-            }
-            Command::AnswerInformation { work_item, by, answer } => {
-                let (id, answer) = (work_item.to_string(), answer.clone());
-                call!(work_items.answer_information(by, WorkItemServiceAnswerInformationRequest { id, answer }))
-            }
-            Command::SendBack { work_item, by, to, comment } => {
-                let (id, to, comment) = (work_item.to_string(), to.clone(), comment.clone());
-                call!(work_items.send_back(by, WorkItemServiceSendBackRequest { id, to, comment }))
-            }
-            Command::Wake | Command::JobOverdue { .. } => {
-                unreachable!("time passes without a call: {:?}", world.now)
-            }
-        }
-    }
-
-    fn submit(&self, submit: &Submit, before: &str) -> Call {
-        let choices = submit.choices.iter().map(|(step, users)| (step.clone(), v1::Choice { users: users.clone() }));
-        let choices = choices.collect();
-        let data = Some(value::from_json(&submit.data));
-        let mut client = self.submissions();
-        let began = |submission: Option<v1::Submission>| Some(submission.unwrap().id.parse().unwrap());
-        if submit.before.is_some() {
-            let (id, comment) = (before.to_owned(), submit.comment.clone());
-            let message = v1::SubmissionServiceResubmitRequest { id, data, comment, choices, request_id: request_id() };
-            let request = self.by(submit.submitter.as_str(), message);
-            return async move { client.resubmit(request).await.map(|answer| began(answer.into_inner().submission)) }
-                .boxed();
-        }
-        let record =
-            v1::Record { r#type: submit.record_type.clone(), id: submit.record_id.clone(), data, ..Default::default() };
-        let message = v1::SubmissionServiceSubmitRequest {
-            process: PROCESS.to_owned(),
-            record: Some(record),
-            comment: submit.comment.clone(),
-            on_behalf_of: submit.on_behalf_of.as_ref().map(ToString::to_string).unwrap_or_default(),
-            request_id: request_id(),
-            choices,
-        };
-        let request = self.by(submit.submitter.as_str(), message);
-        async move { client.submit(request).await.map(|answer| began(answer.into_inner().submission)) }.boxed()
-    }
-
-    fn migrate(&self, migrate: &Migrate, id: String) -> Call {
-        let message = v1::SubmissionServiceMigrateSubmissionRequest {
-            id,
-            to_version: migrate.to.version,
-            stages: migrate.stages.clone(),
-            steps: migrate.steps.clone(),
-            comment: migrate.comment.clone(),
-            validate_only: false,
-            request_id: request_id(),
-        };
-        let (mut client, request) = (self.submissions(), self.by(migrate.by.name.as_str(), message));
-        async move { client.migrate_submission(request).await.map(|_| None) }.boxed()
-    }
-
-    fn report(&self, report: &Report) -> Call {
-        // A token of no attempt is one of this submission nevertheless, or it would not come so far.
-        let token = match (report.token == World::foreign_token(), self.submission) {
-            (true, Some(submission)) => Token::new(submission, u128::MAX),
-            (true, None) | (false, _) => report.token.clone(),
-        };
-        let mut message = v1::JobReport {
-            job: report.job.to_string(),
-            attempt: report.attempt,
-            token: token.reveal().to_owned(),
-            ..Default::default()
-        };
-        let status = match &report.outcome {
-            ReportOutcome::Started { worker } => {
-                message.worker.clone_from(worker);
-                "STARTED"
-            }
-            ReportOutcome::Heartbeat => "HEARTBEAT",
-            ReportOutcome::Completed { output } => {
-                message.output = Some(value::from_json(output));
-                "COMPLETED"
-            }
-            ReportOutcome::Failed { code, message: text, retryable } => {
-                let (code, text) = (code.clone(), text.clone());
-                message.error = Some(v1::JobError { code, message: text, retryable: Some(*retryable) });
-                "FAILED"
-            }
-        };
-        status.clone_into(&mut message.status);
-        let request = self.by(WORKER, v1::JobServiceReportJobRequest { report: Some(message) });
-        let mut client = self.jobs();
-        async move { client.report_job(request).await.map(|_| None) }.boxed()
-    }
-
     /// What has happened to the submission that the world does not know yet.
     async fn news(&self) -> Vec<Event> {
         match self.submission {
@@ -613,6 +425,7 @@ impl<'a> Client<'a> {
         calendars: CalendarServiceClient;
         people: DirectoryServiceClient;
         jobs: JobServiceClient;
+        records: RecordServiceClient;
     }
 
     /// Gives a caller a token. Everybody submits and decides; one administers, and one works.
@@ -640,42 +453,11 @@ impl<'a> Client<'a> {
     }
 
     /// A call of this caller.
-    fn by<T>(&self, name: &str, message: T) -> Request<T> {
+    pub(crate) fn by<T>(&self, name: &str, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let token = &self.tokens[name];
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         request
-    }
-}
-
-fn request_id() -> String {
-    uuid::Uuid::now_v7().to_string()
-}
-
-/// Who makes the call for a command.
-fn caller(command: &Command) -> Option<&str> {
-    match command {
-        Command::Submit(submit) => Some(submit.submitter.as_str()),
-        Command::Decide(decide) => Some(decide.actor.as_str()),
-        Command::UpdateRecord(update) => Some(update.by.name.as_str()),
-        Command::Override(of) => Some(of.by.name.as_str()),
-        Command::Migrate(migrate) => Some(migrate.by.name.as_str()),
-        Command::Recall { by, .. }
-        | Command::Cancel { by, .. }
-        | Command::Comment { by, .. }
-        | Command::RetryStep { by, .. }
-        | Command::RetryStage { by, .. }
-        | Command::SkipStep { by, .. }
-        | Command::Suspend { by, .. }
-        | Command::Resume { by, .. }
-        | Command::GoToStage { by, .. }
-        | Command::Claim { by, .. }
-        | Command::Release { by, .. }
-        | Command::Reassign { by, .. }
-        | Command::RequestInformation { by, .. }
-        | Command::AnswerInformation { by, .. }
-        | Command::SendBack { by, .. } => Some(by.name.as_str()),
-        Command::Report(_) | Command::JobOverdue { .. } | Command::Wake => None,
     }
 }
 
@@ -691,23 +473,6 @@ fn refused(command: &Command, status: &Status) -> Refused {
     Refused { reason, message: status.message().to_owned() }
 }
 
-const fn verdict(verdict: Verdict) -> v1::Verdict {
-    match verdict {
-        Verdict::Approve => v1::Verdict::Approve,
-        Verdict::Reject => v1::Verdict::Reject,
-        Verdict::Abstain => v1::Verdict::Abstain,
-    }
-}
-
-fn assignee(assignee: &Assignee) -> v1::Assignee {
-    let (kind, name) = match assignee {
-        Assignee::User(name) => (v1::AssigneeKind::User, name),
-        Assignee::Group(name) => (v1::AssigneeKind::Group, name),
-        Assignee::Queue(name) => (v1::AssigneeKind::Queue, name),
-    };
-    v1::Assignee { kind: kind.into(), name: name.clone() }
-}
-
 fn delegation_to(delegation: &Delegation) -> v1::Delegation {
     let timestamp = |at: Timestamp| prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() };
     v1::Delegation {
@@ -720,64 +485,4 @@ fn delegation_to(delegation: &Delegation) -> v1::Delegation {
         when: delegation.when.as_ref().map(|when| when.source().to_owned()).unwrap_or_default(),
         alternates: delegation.alternates.clone(),
     }
-}
-
-/// What the API shows of a submission, a line for each thing that has a status.
-fn shown_lines(shown: &v1::Submission) -> Vec<String> {
-    let failure = |failure: Option<&v1::Failure>| failure.map(|failure| failure.reason.clone()).unwrap_or_default();
-    let status = short(shown.status().as_str_name(), "SUBMISSION_STATUS_");
-    let data = shown.record.as_ref().and_then(|record| record.data.as_ref()).unwrap();
-    let data = value::to_json(data, "data").unwrap();
-    let mut lines = vec![
-        format!("submission {status} {}", failure(shown.failure.as_ref())),
-        format!("version {} round {} process {}", shown.version, shown.round, shown.process_version),
-        format!("record {} {}", shown.record.as_ref().unwrap().version, data),
-        format!("summary {}", shown.summary),
-    ];
-    for stage in &shown.stages {
-        let status = short(stage.status().as_str_name(), "STAGE_RUN_STATUS_");
-        lines.push(format!("stage {}#{} {status} {}", stage.name, stage.round, failure(stage.failure.as_ref())));
-        for step in &stage.steps {
-            let status = short(step.status().as_str_name(), "STEP_RUN_STATUS_");
-            lines.push(format!("step {} {status} {}", step.name, failure(step.failure.as_ref())));
-            lines.extend(step.work_items.iter().map(|item| {
-                let assignee = item.assignee.as_ref().unwrap();
-                let kind = short(assignee.kind().as_str_name(), "ASSIGNEE_KIND_").to_lowercase();
-                let by = item.decision.as_ref().map(|decision| decision.actor.as_str()).unwrap_or_default();
-                let status = short(item.status().as_str_name(), "WORK_ITEM_STATUS_");
-                format!("item {} {kind}:{} {status} {by}", item.id, assignee.name)
-            }));
-        }
-    }
-    lines
-}
-
-/// The same of a submission as its history gives it.
-fn state_lines(state: &Submission) -> Vec<String> {
-    use quorate_engine::state::Failure;
-    let failure =
-        |failure: Option<&Failure>| failure.map(|failure| failure.reason.as_str().to_owned()).unwrap_or_default();
-    let mut lines = vec![
-        format!("submission {} {}", state.status, failure(state.failure.as_ref())),
-        format!("version {} round {} process {}", state.version, state.round, state.process.version),
-        format!("record {} {}", state.record.version, state.record.data),
-        format!("summary {}", state.summary),
-    ];
-    for stage in &state.stage_runs {
-        let failed = failure(stage.failure.as_ref());
-        lines.push(format!("stage {}#{} {} {failed}", stage.name, stage.round, stage.status));
-        for step in &stage.steps {
-            lines.push(format!("step {} {} {}", step.name, step.status, failure(step.failure.as_ref())));
-            lines.extend(step.work_items.iter().map(|item| {
-                let by = item.decision.as_ref().map(|decision| decision.actor.as_str()).unwrap_or_default();
-                format!("item {} {} {} {by}", item.id, item.assignee, item.status)
-            }));
-        }
-    }
-    lines
-}
-
-/// A status without what all of its kind begin with.
-fn short<'a>(name: &'a str, kind: &str) -> &'a str {
-    name.strip_prefix(kind).unwrap_or(name)
 }
