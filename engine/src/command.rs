@@ -18,6 +18,15 @@ pub enum Command {
     Submit(Box<Submit>),
     /// Decide a work item.
     Decide(Decide),
+    /// Decide a work item on its screen.
+    SubmitScreen(SubmitScreen),
+    /// Tell that the screen of a work item cannot be shown.
+    ReportScreenFailure {
+        /// Which.
+        work_item: WorkItemId,
+        /// Whom it could not be shown to.
+        by: Actor,
+    },
     /// Take it back.
     Recall {
         /// Who asks.
@@ -225,6 +234,15 @@ pub struct Decide {
     pub channel: String,
     /// The digest of the record that they saw.
     pub record_digest: String,
+}
+
+/// Decides a work item, with what its screens ask.
+#[derive(Clone, Debug)]
+pub struct SubmitScreen {
+    /// The decision.
+    pub decide: Decide,
+    /// What was filled in, by the names of the fields: an object.
+    pub values: Arc<Json>,
 }
 
 /// Gives the record other data.

@@ -16,6 +16,7 @@ mod operate;
 mod progress;
 mod record;
 mod resubmit;
+mod screens;
 mod start;
 mod timers;
 
@@ -24,6 +25,7 @@ pub use because::unmet_conditions;
 pub use authorize::{Deciding, Right, authorize_decision, may_decide};
 pub use items::QUESTIONS_MAX;
 pub(crate) use job::CONDITION_MET;
+pub use screens::{OpenPage, Opening, SCREEN_BYTES_MAX, SCREEN_VALUES_BYTES_MAX, Screen, open_screen};
 
 use std::sync::Arc;
 
@@ -77,6 +79,8 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
             Command::Submit(submit) => decide_submit(submit, context),
             Command::Report(_) | Command::JobOverdue { .. } => Err(Refusal::JobNotFound),
             Command::Decide(_)
+            | Command::SubmitScreen(_)
+            | Command::ReportScreenFailure { .. }
             | Command::Claim { .. }
             | Command::Release { .. }
             | Command::Reassign { .. }
@@ -94,7 +98,9 @@ pub fn decide(state: Option<&Submission>, command: &Command, context: &mut Conte
             draft.fire_timers();
             draft.progress();
         }
-        Command::Decide(decide) => decide_work_item(&mut draft, decide)?,
+        Command::Decide(decide) => decide_work_item(&mut draft, decide, None)?,
+        Command::SubmitScreen(command) => screens::submit_screen(&mut draft, command)?,
+        Command::ReportScreenFailure { work_item, by } => screens::report_failure(&mut draft, *work_item, by)?,
         Command::Recall { by, comment } => recall(&mut draft, by, comment)?,
         Command::Cancel { by, comment } => cancel(&mut draft, by, comment)?,
         Command::Comment { by, comment } => add_comment(&mut draft, by, comment)?,
@@ -178,7 +184,7 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
     Ok(draft.finish())
 }
 
-fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Refusal> {
+fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide, values: Option<&Arc<Json>>) -> Result<(), Refusal> {
     check_comment("comment", &decide.comment)?;
     let (_, step, item) = draft.state.work_item(decide.work_item).ok_or(Refusal::WorkItemNotFound)?;
     let Context { process, directory, now, .. } = *draft.context;
@@ -197,6 +203,9 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
     if decide.verdict == Verdict::Reject && decide.comment.trim().is_empty() {
         return Err(Refusal::CommentMissing);
     }
+    if let Some(values) = values {
+        screens::check_values(draft, step, values)?;
+    }
     let (delegation, on_behalf_of) = match right {
         Right::Own | Right::Membership | Right::Override => (None, None),
         Right::Delegation { name, person } => (Some(name), Some(person)),
@@ -209,6 +218,7 @@ fn decide_work_item(draft: &mut Draft<'_, '_>, decide: &Decide) -> Result<(), Re
         comment: decide.comment.clone(),
         channel: decide.channel.clone(),
         record_digest: decide.record_digest.clone(),
+        values: screens::kept(values),
     };
     draft.emit(EventKind::WorkItemDecided { work_item: decide.work_item, decision });
     draft.progress_from_decision();

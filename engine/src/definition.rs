@@ -21,22 +21,25 @@ mod documents;
 mod duration;
 mod moments;
 mod schema;
+mod screen;
 mod source;
 mod suggest;
 mod yaml;
 
 pub use check::{
-    ANSWERS_MAX, API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, BUSINESS_DAYS_MAX, DISTINCT_FROM_MAX,
-    Everything, HOLIDAYS_MAX, INPUT_FIELDS_MAX, INTERVALS_MAX, Known, MANAGER_LEVELS_MAX, MOMENTS_MAX, NAME_CHARS_MAX,
-    NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, REMINDERS_MAX, ROUTES_MAX, SCRIPT_LINES_MAX, SEND_BACK_STAGES_MAX,
-    STAGES_MAX, STEPS_MAX, SYNC_TIMEOUT_MS_MAX, TESTS_MAX, TITLE_CHARS_MAX, kind_of, read_calendar, read_directory,
-    read_flow, read_process, scope, summary_scope,
+    ANSWERS_MAX, API_VERSION, ASSIGN_RULES_MAX, ATTEMPTS_MAX, BACKOFF_MAX, BUSINESS_DAYS_MAX, DESCRIPTION_CHARS_MAX,
+    DISTINCT_FROM_MAX, Everything, HOLIDAYS_MAX, INPUT_FIELDS_MAX, INTERVALS_MAX, Known, MANAGER_LEVELS_MAX,
+    MOMENTS_MAX, NAME_CHARS_MAX, NON_RETRYABLE_MAX, Named, RECORD_PATHS_MAX, REMINDERS_MAX, ROUTES_MAX,
+    SCREEN_FIELDS_MAX, SCREENS_MAX, SCRIPT_LINES_MAX, SEND_BACK_STAGES_MAX, SHOWN_MAX, STAGES_MAX, STEPS_MAX,
+    SYNC_TIMEOUT_MS_MAX, TESTS_MAX, TITLE_CHARS_MAX, kind_of, read_calendar, read_directory, read_flow, read_process,
+    scope, summary_scope,
 };
 pub use complaint::{COMPLAINTS_MAX, Complaint, Severity};
 pub use documents::{Document, documents};
 pub use duration::DURATION_DAYS_MAX;
 pub use moments::{Escalation, Expiry, ExpiryOutcome, Lapse, Moment, Reminder};
 pub use schema::{PATTERN_BYTES_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX, SCHEMA_PATTERNS_MAX};
+pub use screen::{Page, PageFields, Shown, violations as screen_violations};
 pub use yaml::{DEFINITION_DEPTH_MAX, DEFINITION_NODES_MAX, DEFINITION_REPEATED_MAX};
 
 /// How long the text of a definition is. As much as a body on the queue, so that whatever passes on a definition can
@@ -295,6 +298,8 @@ pub struct ApprovalStep {
     /// The fields of the record that have to be what they were for an approval of the submission that this one was resubmitted
     /// from to count again; `None`: it never does.
     pub reuse_when_unchanged: Option<Vec<RecordPath>>,
+    /// The screen flow that helps its reviewers; its version that is active when the step starts.
+    pub screen: Option<String>,
 }
 
 /// When an approval step is completed.
@@ -456,6 +461,8 @@ pub struct Flow {
     pub input: Option<Arc<Schema>>,
     /// The compiled JSON Schema of its output.
     pub output: Option<Arc<Schema>>,
+    /// What a reviewer is shown and asked, where it is of type screen.
+    pub screens: Vec<Page>,
 }
 
 /// What a flow is for.

@@ -172,6 +172,9 @@ pub enum EventKind {
         /// By which rule; none: its stage had started.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         because: Option<Because>,
+        /// The version of its screen flow that an approval step is bound to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        screen: Option<VersionRef>,
     },
     /// A step that has started locks the record, until it is no longer in progress.
     RecordLocked {
@@ -217,6 +220,9 @@ pub enum EventKind {
     StepRevived {
         /// Which.
         step_run: StepRunId,
+        /// The version of its screen flow that it is bound to from now on, where that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        screen: Option<VersionRef>,
     },
     /// An administrator completed a step in error with outputs of their own.
     StepSkipped {

@@ -132,7 +132,7 @@ pub fn evolve(state: &mut Submission, event: &Event) {
             state.ended_at = Some(at);
         }
         EventKind::StepStarted { step_run, .. }
-        | EventKind::StepRevived { step_run }
+        | EventKind::StepRevived { step_run, .. }
         | EventKind::StepCanceled { step_run }
         | EventKind::StepDiscontinued { step_run }
         | EventKind::StepCompleted { step_run, .. }
@@ -377,11 +377,15 @@ fn hand_back_time(state: &mut Submission, resumed_at: Timestamp) {
 fn evolve_step(step: &mut StepRun, event: &Event) {
     let at = event.at;
     match &event.kind {
-        EventKind::StepStarted { .. } => {
+        EventKind::StepStarted { screen, .. } => {
+            step.screen.clone_from(screen);
             step.status = StepRunStatus::InProgress;
             step.started_at = Some(at);
         }
-        EventKind::StepRevived { .. } => {
+        EventKind::StepRevived { screen, .. } => {
+            if screen.is_some() {
+                step.screen.clone_from(screen);
+            }
             step.failure = None;
             step.ended_at = None;
             // A step that failed before it had a job or asked anybody begins again from its entry condition.
@@ -514,6 +518,7 @@ fn new_step_run(id: StepRunId, name: &str, round: u32) -> StepRun {
         escalated: 0,
         entry: None,
         exit: None,
+        screen: None,
     }
 }
 

@@ -176,6 +176,26 @@ pub enum Refusal {
         /// Where, and what is wrong there.
         violations: Vec<SchemaViolation>,
     },
+    /// The step has no screen flow.
+    #[error("step `{step}` has no screen: decide the work item without one")]
+    ScreenMissing {
+        /// The step's name.
+        step: String,
+    },
+    /// The screen flow of the step cannot be shown.
+    #[error("screen flow {flow} cannot be shown: {why}")]
+    ScreenFailed {
+        /// The flow, and its version.
+        flow: String,
+        /// Why.
+        why: String,
+    },
+    /// What was filled in does not fit the fields of the step's screens.
+    #[error("what was filled in does not fit the screen")]
+    ScreenValuesInvalid {
+        /// Where, and what is wrong there.
+        violations: Vec<SchemaViolation>,
+    },
     /// A comment, or another text, is longer than it may be.
     #[error("{field} is longer than {max} bytes")]
     TooLong {
@@ -306,6 +326,9 @@ impl Refusal {
             Self::RoundsExceeded { .. } => "ROUNDS_EXCEEDED",
             Self::RecordTypeUnfit { .. } => "RECORD_TYPE_UNFIT",
             Self::RecordInvalid { .. } => "RECORD_INVALID",
+            Self::ScreenMissing { .. } => "SCREEN_MISSING",
+            Self::ScreenFailed { .. } => "SCREEN_FAILED",
+            Self::ScreenValuesInvalid { .. } => "SCREEN_VALUES_INVALID",
             Self::TooLong { .. } => "TOO_LONG",
             Self::CommentMissing => "COMMENT_MISSING",
             Self::TextMissing { .. } => "TEXT_MISSING",

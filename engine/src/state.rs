@@ -188,6 +188,8 @@ pub enum FailureReason {
     Expired,
     /// There is no active version of a calendar, or it does not open long enough.
     CalendarUnfit,
+    /// The screen flow of an approval step could not be shown.
+    ScreenFailed,
 }
 
 impl FailureReason {
@@ -204,6 +206,7 @@ impl FailureReason {
         Self::FaultPath,
         Self::Expired,
         Self::CalendarUnfit,
+        Self::ScreenFailed,
     ];
 
     /// The reason as it is written everywhere outside the code.
@@ -220,6 +223,7 @@ impl FailureReason {
             Self::FaultPath => "FAULT_PATH",
             Self::Expired => "EXPIRED",
             Self::CalendarUnfit => "CALENDAR_UNFIT",
+            Self::ScreenFailed => "SCREEN_FAILED",
         }
     }
 }
@@ -339,6 +343,8 @@ pub struct StepRun {
     pub entry: Option<Box<Evaluation>>,
     /// The evaluation of its exit condition, where a flow is asked for it.
     pub exit: Option<Box<Evaluation>>,
+    /// The version of its screen flow that an approval step is bound to.
+    pub screen: Option<VersionRef>,
 }
 
 /// How a step locks the record.
@@ -592,6 +598,9 @@ pub struct Decision {
     pub channel: String,
     /// The digest of the record that the reviewer saw.
     pub record_digest: String,
+    /// What they filled in on the screens of the step, by the names of the fields: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Arc<Json>>,
 }
 
 impl Decision {

@@ -19,7 +19,8 @@ use proptest::{
 };
 use quorate_engine::{
     command::{
-        Actor, Command, Decide, Migrate, Override, OverrideTarget, ReportOutcome, Reported, Submit, UpdateRecord,
+        Actor, Command, Decide, Migrate, Override, OverrideTarget, ReportOutcome, Reported, Submit, SubmitScreen,
+        UpdateRecord,
     },
     decide::record_digest,
     decision_rule::Votes,
@@ -203,6 +204,8 @@ enum Ask {
         verdict: Verdict,
         comment: bool,
         old_record: bool,
+        /// On the screen of its step, where that has one.
+        on_screen: bool,
     },
     Report {
         job: usize,
@@ -281,6 +284,7 @@ enum Ask {
 #[derive(Clone, Debug)]
 enum OnItem {
     Claim,
+    OpenScreen,
     Release,
     Reassign(Assignee),
     Override { verdict: Verdict, by_name: bool },
@@ -336,17 +340,12 @@ fn ask() -> impl Strategy<Value = Ask> {
     let administrator = prop_oneof![4 => Just(5_usize), 1 => who.clone()];
     let numbers = 0..100_usize;
     let verdict = prop_oneof![8 => Just(Verdict::Approve), 2 => Just(Verdict::Reject), 2 => Just(Verdict::Abstain)];
-    let decide = (numbers.clone(), rarely(), (often(), any::<bool>()), who.clone(), verdict, often(), rarely())
-        .prop_map(|(item, closed_too, (as_asked, lent), who, verdict, comment, old_record)| Ask::Decide {
-            item,
-            closed_too,
-            as_asked,
-            lent,
-            who,
-            verdict,
-            comment,
-            old_record,
-        });
+    let on_screen = any::<bool>();
+    let decide =
+        (numbers.clone(), rarely(), (often(), any::<bool>(), on_screen), who.clone(), verdict, often(), rarely())
+            .prop_map(|(item, closed_too, (as_asked, lent, on_screen), who, verdict, comment, old_record)| {
+                Ask::Decide { item, closed_too, as_asked, lent, who, verdict, comment, old_record, on_screen }
+            });
     let told = proptest::option::of(proptest::option::of(1..=5_u64));
     let amount = prop_oneof![3 => Just(5.0), 3 => Just(50.0)];
     let update = (prop_oneof![3 => Just(0_usize), 2 => who.clone()], amount, any::<bool>(), told).prop_map(
@@ -415,6 +414,7 @@ fn on_item() -> impl Strategy<Value = OnItem> {
     prop_oneof![
         4 => Just(OnItem::Claim),
         2 => Just(OnItem::Release),
+        2 => Just(OnItem::OpenScreen),
         4 => to.prop_map(OnItem::Reassign),
         1 => overriding,
         3 => Just(OnItem::Question),
@@ -561,7 +561,9 @@ fn command(ask: &Ask, world: &mut World) -> Option<Command> {
 }
 
 fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Command> {
-    let Ask::Decide { item, closed_too, as_asked, lent, who, verdict, comment, old_record } = ask else { return None };
+    let Ask::Decide { item, closed_too, as_asked, lent, who, verdict, comment, old_record, on_screen } = ask else {
+        return None;
+    };
     let items = state.stage_runs.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.work_items);
     let items: Vec<_> = items.filter(|item| *closed_too || item.closed_at.is_none()).collect();
     let item = choose(&items, *item)?;
@@ -581,14 +583,21 @@ fn decide_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comman
         _ => actor(*who).name,
     };
     let record_digest = if *old_record { record_digest(&json!({})) } else { state.record.digest.clone() };
-    Some(Command::Decide(Decide {
+    let decide = Decide {
         work_item: item.id,
         actor,
         verdict: *verdict,
         comment: if *comment { "because".to_owned() } else { String::new() },
         channel: "API".to_owned(),
         record_digest,
-    }))
+    };
+    let has_screen = state.work_item(item.id).is_some_and(|(_, step, _)| step.screen.is_some());
+    Some(if *on_screen && (has_screen || *closed_too) {
+        let seen = if *comment { json!({ "seen": true }) } else { json!({ "seen": "no" }) };
+        Command::SubmitScreen(SubmitScreen { decide, values: std::sync::Arc::new(seen) })
+    } else {
+        Command::Decide(decide)
+    })
 }
 
 fn on_item_command(ask: &Ask, world: &World, state: &Submission) -> Option<Command> {
@@ -605,6 +614,7 @@ fn on_item_command(ask: &Ask, world: &World, state: &Submission) -> Option<Comma
     Some(match what {
         OnItem::Claim => Command::Claim { work_item, by },
         OnItem::Release => Command::Release { work_item, by },
+        OnItem::OpenScreen => Command::ReportScreenFailure { work_item, by },
         OnItem::Reassign(to) => Command::Reassign { work_item, by, to: to.clone(), comment },
         OnItem::Override { verdict, by_name } => Command::Override(Override {
             target: overridden(work_item, &step.name, *by_name),
@@ -628,7 +638,9 @@ fn is_meant(what: &OnItem, item: &WorkItem) -> bool {
         OnItem::Claim => !matches!(item.assignee, Assignee::User(_)),
         OnItem::Release => item.claim.is_some(),
         OnItem::Answer => item.open_question().is_some(),
-        OnItem::Reassign(_) | OnItem::Override { .. } | OnItem::Question | OnItem::SendBack(_) => true,
+        OnItem::Reassign(_) | OnItem::Override { .. } | OnItem::OpenScreen | OnItem::Question | OnItem::SendBack(_) => {
+            true
+        }
     }
 }
 

@@ -58,6 +58,9 @@ pub const REASONS: &[&str] = &[
     "REQUEST_ID_REUSED",
     "ROLE_MISSING",
     "ROUNDS_EXCEEDED",
+    "SCREEN_FAILED",
+    "SCREEN_MISSING",
+    "SCREEN_VALUES_INVALID",
     "SEND_BACK_UNFIT",
     "SEPARATION_OF_DUTIES",
     "STAGE_NOT_IN_ERROR",
@@ -248,6 +251,15 @@ fn refused(refusal: &Refusal) -> Status {
             });
             with_fields(reason, &message, fields)
         }
+        Refusal::ScreenValuesInvalid { violations } => {
+            let fields = violations.iter().map(|violation| {
+                let dot = if violation.path.is_empty() { "" } else { "." };
+                (format!("values{dot}{}", violation.path), violation.message.clone())
+            });
+            with_fields(reason, &message, fields)
+        }
+        Refusal::ScreenMissing { step } => precondition(reason, &message, "step", [text("step", step)]),
+        Refusal::ScreenFailed { flow, .. } => precondition(reason, &message, "flow", [text("flow", flow)]),
         Refusal::RecordTypeUnfit { .. } => with_fields(reason, &message, [("record.type".to_owned(), message.clone())]),
         Refusal::TooLong { field, .. } | Refusal::TextMissing { field } => {
             with_fields(reason, &message, [((*field).to_owned(), message.clone())])

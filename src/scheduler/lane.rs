@@ -421,16 +421,19 @@ fn submit_command(tenant: Tenant, id: SubmissionId, ask: &SubmitAsk, snapshot: &
 fn not_found(command: &Command) -> Rejection {
     use quorate_engine::refusal::Refusal;
     let refusal = match command {
-        Command::Decide(_) => Refusal::WorkItemNotFound,
+        Command::Decide(_) | Command::SubmitScreen(_) | Command::ReportScreenFailure { .. } => {
+            Refusal::WorkItemNotFound
+        }
         Command::Report(_) | Command::JobOverdue { .. } => Refusal::JobNotFound,
         _ => Refusal::SubmissionNotFound,
     };
     refusal.into()
 }
 
-/// The flow versions that live jobs of a submission are bound to.
+/// The flow versions that live jobs and steps in progress of a submission are bound to.
 pub(super) fn live_flows(state: &Submission) -> impl Iterator<Item = &VersionRef> {
-    state.jobs().filter(|placed| placed.job.is_live()).map(|placed| &placed.job.spec.flow)
+    let of_jobs = state.jobs().filter(|placed| placed.job.is_live()).map(|placed| &placed.job.spec.flow);
+    of_jobs.chain(state.screens())
 }
 
 /// The jobs of a commit that may go out now.

@@ -38,15 +38,20 @@ impl Draft<'_, '_> {
         let record = self.record.get_or_insert_with(|| {
             Value::from_json(&self.state.record.data, &self.context.process.record.expression_type)
         });
-        let mut variables = Variables::new();
-        variables.set("record", record.clone());
-        variables.set("submission", SubmissionFacts::of(&self.state).value());
-        variables.set("steps", steps_value(self.context.process, &self.state));
-        variables.set("stages", stages_value(self.context.process, &self.state));
-        variables.set("inputs", Value::map(BTreeMap::new()));
-        variables.set("now", Value::Timestamp(self.context.now));
-        variables
+        variables(self.context.process, &self.state, record.clone(), self.context.now)
     }
+}
+
+/// What the expressions of a process may read, as a submission stands; the record as a value of expressions.
+pub(super) fn variables(process: &Process, state: &Submission, record: Value, now: Timestamp) -> Variables {
+    let mut variables = Variables::new();
+    variables.set("record", record);
+    variables.set("submission", SubmissionFacts::of(state).value());
+    variables.set("steps", steps_value(process, state));
+    variables.set("stages", stages_value(process, state));
+    variables.set("inputs", Value::map(BTreeMap::new()));
+    variables.set("now", Value::Timestamp(now));
+    variables
 }
 
 /// What is known of a submission whatever has become of it: what a summary and the condition of a delegation may read.

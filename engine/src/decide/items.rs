@@ -149,6 +149,7 @@ pub(super) fn override_step(draft: &mut Draft<'_, '_>, command: &Override) -> Re
         comment: comment.clone(),
         channel: OVERRIDE.to_owned(),
         record_digest: record_digest.clone(),
+        values: None,
     };
     draft.emit(EventKind::StepOverridden { step_run, decision });
     draft.progress_from_decision();

@@ -252,7 +252,7 @@ impl Draft<'_, '_> {
             fields.insert("reused_from".to_owned(), reused.submission.to_string().into());
         }
         let because = self.entry_because(step_run);
-        self.emit(EventKind::StepStarted { step_run, because });
+        self.emit(EventKind::StepStarted { step_run, because, screen: None });
         self.emit(EventKind::StepCompleted {
             step_run,
             outputs: Arc::new(outputs),

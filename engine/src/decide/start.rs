@@ -52,8 +52,9 @@ impl<'c> Draft<'_, 'c> {
             }
         }
         let deadlines = self.deadlines(step)?;
+        let screen = self.bind_screen(step.screen.as_ref())?;
         let because = self.entry_because(step_run);
-        self.emit(EventKind::StepStarted { step_run, because });
+        self.emit(EventKind::StepStarted { step_run, because, screen });
         if step.lock {
             self.emit(EventKind::RecordLocked { step_run, allow_reviewer_edit: step.allow_reviewer_edit });
         }
@@ -74,7 +75,7 @@ impl<'c> Draft<'_, 'c> {
     /// Nobody can be asked, and the process says that this is a rejection.
     fn reject_unasked(&mut self, step_run: StepRunId, failure: &Failure) {
         let because = self.entry_because(step_run);
-        self.emit(EventKind::StepStarted { step_run, because });
+        self.emit(EventKind::StepStarted { step_run, because, screen: None });
         let outputs = serde_json::json!({ "decision": Verdict::Reject.as_str(), "comments": failure.message });
         let settled = Some(Verdict::Reject);
         self.emit(EventKind::StepCompleted {
@@ -105,7 +106,7 @@ impl<'c> Draft<'_, 'c> {
         let job = JobId(self.context.ids.uuid());
         let token = Token::new(self.state.id, self.context.ids.secret());
         let because = self.entry_because(step_run);
-        self.emit(EventKind::StepStarted { step_run, because });
+        self.emit(EventKind::StepStarted { step_run, because, screen: None });
         self.emit(EventKind::JobScheduled { job, step_run, spec: Arc::new(spec), token });
         Ok(())
     }
@@ -168,7 +169,8 @@ impl<'c> Draft<'_, 'c> {
 
     /// Brings back a step that an error had ended or discontinued.
     pub(super) fn revive_step(&mut self, step_run: StepRunId) {
-        self.emit(EventKind::StepRevived { step_run });
+        let screen = self.rebind_screen(step_run);
+        self.emit(EventKind::StepRevived { step_run, screen });
         let Some((_, run)) = self.state.step_run(step_run) else { return };
         let job = run.job.as_ref().filter(|job| !job.is_live()).map(|job| (job.id, job.attempt + 1));
         let errored = run.work_items.iter().filter(|item| item.status == WorkItemStatus::Errored);
@@ -197,9 +199,15 @@ pub(super) fn approval_outputs(run: &StepRun, settled: Option<Verdict>) -> Json 
     let last = last.map(|(_, decision)| decision);
     // Where it was overridden, that is the decision.
     let last = run.overridden.as_ref().map(|overridden| &overridden.decision).or(last);
-    serde_json::json!({
+    let mut outputs = serde_json::json!({
         "decision": settled.map(Verdict::as_str),
         "comments": last.map_or("", |decision| decision.comment.as_str()),
         "reviewer": last.map(|decision| decision.actor.as_str()),
-    })
+    });
+    // What was filled in has none of these names: a flow that asks for one of them is not published.
+    if let (Some(outputs), Some(values)) = (outputs.as_object_mut(), last.and_then(|last| last.values.as_deref())) {
+        let values = values.as_object().into_iter().flatten();
+        outputs.extend(values.map(|(name, value)| (name.clone(), value.clone())));
+    }
+    outputs
 }

@@ -30,6 +30,7 @@ mod process;
 mod process_test;
 mod record;
 mod routing;
+mod screen;
 mod step;
 
 pub use approval::DISTINCT_FROM_MAX;
@@ -42,6 +43,7 @@ pub use process::{STAGES_MAX, STEPS_MAX, TITLE_CHARS_MAX};
 pub use process_test::{ANSWERS_MAX, SCRIPT_LINES_MAX, TESTS_MAX};
 pub use record::RECORD_PATHS_MAX;
 pub use routing::{ROUTES_MAX, SEND_BACK_STAGES_MAX};
+pub use screen::{DESCRIPTION_CHARS_MAX, SCREEN_FIELDS_MAX, SCREENS_MAX, SHOWN_MAX};
 
 /// The version of the format that is read.
 pub const API_VERSION: &str = "quorate/v1";

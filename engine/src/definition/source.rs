@@ -13,6 +13,8 @@ use serde_saphyr::Spanned;
 
 use crate::Json;
 
+#[path = "source/screen.rs"]
+pub(super) mod screen;
 #[path = "source/process_test.rs"]
 pub(super) mod test;
 
@@ -417,7 +419,7 @@ pub(super) struct Flow {
     #[serde(default, deserialize_with = "given")]
     pub(super) workflow: Option<Spanned<IgnoredAny>>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) screens: Option<Spanned<Vec<IgnoredAny>>>,
+    pub(super) screens: Option<Spanned<Vec<Spanned<screen::Screen>>>>,
 }
 
 /// `{}`: a worker program serves the flow by its name.

@@ -463,7 +463,7 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         | E::StepFailed { step_run, .. }
         | E::StepDiscontinued { step_run }
         | E::StepCanceled { step_run }
-        | E::StepRevived { step_run }
+        | E::StepRevived { step_run, .. }
         | E::StepSkipped { step_run, .. }
         | E::AssigneesLeftOut { step_run, .. }
         | E::RecordLocked { step_run, .. }

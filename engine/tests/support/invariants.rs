@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use quorate_engine::{
-    command::Command,
+    command::{Command, Decide, SubmitScreen},
     decide::{Decided, QUESTIONS_MAX, may_decide},
     decision_rule::Votes,
     definition::{
@@ -19,7 +19,7 @@ use quorate_engine::{
     id::{JobId, UserName},
     projection::{Projection, project},
     refusal::Refusal,
-    state::{Assignee, Condition, Decision, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
+    state::{Assignee, Condition, Decision, FailureReason, Job, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
 };
 
@@ -81,6 +81,8 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     a_rejected_step_is_approved_only_where_the_process_says_so,
     nobody_being_found_never_approves,
     a_decision_carries_the_digest_of_the_record_that_was_seen,
+    what_was_filled_in_fits_the_screens_of_its_step,
+    a_step_fails_by_its_screen_only_where_it_has_one,
     a_record_changes_only_by_an_update_and_only_where_the_process_takes_one,
     no_decision_on_another_record_stands_where_a_change_dismisses_all,
     what_is_reused_was_decided_by_people,
@@ -296,7 +298,7 @@ fn abstentions_approve_nothing(moment: &Moment<'_>) {
 
 /// A work item for each, with what it weighs and whether it is a veto: no decision changes any of it.
 fn a_decision_leaves_the_roster_as_it_is(moment: &Moment<'_>) {
-    if !matches!(moment.command, Command::Decide(_)) {
+    if decide_of(moment.command).is_none() {
         return;
     }
     for (before, after) in pairs(moment) {
@@ -363,7 +365,7 @@ fn reviewers_of_steps_that_must_differ_differ(moment: &Moment<'_>) {
 
 fn only_active_people_decide(moment: &Moment<'_>) {
     let actor = match (moment.command, moment.answer) {
-        (Command::Decide(decide), Ok(_)) => &decide.actor,
+        (Command::Decide(decide) | Command::SubmitScreen(SubmitScreen { decide, .. }), Ok(_)) => &decide.actor,
         (Command::Override(command), Ok(_)) => &command.by.name,
         _ => return,
     };
@@ -377,7 +379,7 @@ fn decisions(step: &StepRun) -> impl Iterator<Item = &Decision> {
 }
 
 fn a_claimed_item_is_decided_by_its_claimer_only(moment: &Moment<'_>) {
-    let (Command::Decide(decide), Ok(answer), Some(before)) = (moment.command, moment.answer, moment.before) else {
+    let (Some(decide), Ok(answer), Some(before)) = (decide_of(moment.command), moment.answer, moment.before) else {
         return;
     };
     let claim = before.work_item(decide.work_item).and_then(|(_, _, item)| item.claim.as_ref());
@@ -478,9 +480,17 @@ fn a_question_is_open_on_an_open_item_only(moment: &Moment<'_>) {
     }
 }
 
+/// What is decided by this command, on a screen or without one.
+fn decide_of(command: &Command) -> Option<&Decide> {
+    match command {
+        Command::Decide(decide) | Command::SubmitScreen(SubmitScreen { decide, .. }) => Some(decide),
+        _ => None,
+    }
+}
+
 /// The decision that this command made, with its item.
 fn decision_made<'a>(moment: &Moment<'a>) -> Option<(&'a WorkItem, &'a Decision)> {
-    let (Command::Decide(decide), Ok(_), Some(after)) = (moment.command, moment.answer, moment.after) else {
+    let (Some(decide), Ok(_), Some(after)) = (decide_of(moment.command), moment.answer, moment.after) else {
         return None;
     };
     let (_, _, item) = after.work_item(decide.work_item)?;
@@ -732,6 +742,27 @@ fn nobody_being_found_never_approves(moment: &Moment<'_>) {
                 &step.kind,
                 StepKind::Approval(approval) if matches!(approval.on_no_approvers, OnNoApprovers::Reject)
             )));
+        }
+    }
+}
+
+fn what_was_filled_in_fits_the_screens_of_its_step(moment: &Moment<'_>) {
+    let steps = moment.after.into_iter().flat_map(|after| &after.stage_runs).flat_map(|stage| &stage.steps);
+    for step in steps {
+        for values in decisions(step).filter_map(|decision| decision.values.as_ref()) {
+            let Some(flow) = &step.screen else { panic!("`{}` has no screen", step.name) };
+            // That of the random sequences asks for one thing, which is true or false.
+            let fits = values["seen"].is_boolean() && values.as_object().is_some_and(|fields| fields.len() == 1);
+            assert!(flow.name != "screen" || fits, "{values}");
+        }
+    }
+}
+
+fn a_step_fails_by_its_screen_only_where_it_has_one(moment: &Moment<'_>) {
+    for (before, after) in pairs(moment) {
+        let failed = |step: &StepRun| step.failure.as_ref().map(|failure| failure.reason);
+        if failed(after) == Some(FailureReason::ScreenFailed) && failed(before) != failed(after) {
+            assert!(matches!(moment.command, Command::ReportScreenFailure { .. }) && after.screen.is_some());
         }
     }
 }

@@ -12,7 +12,7 @@ use quorate_engine::{
     Json,
     command::{
         Actor, Command, Decide, Migrate, Override, OverrideTarget, Report, ReportOutcome, Reported, Submit,
-        UpdateRecord,
+        SubmitScreen, UpdateRecord,
     },
     context::Flows,
     decide::{may_decide, record_digest},
@@ -134,8 +134,9 @@ fn flows(process: &Process, said: &BTreeMap<String, String>) -> Result<(Flows, V
             continue;
         }
         let body: Vec<_> = said.lines().map(str::trim).collect();
+        let code = if said.contains("screens:") || said.contains("code:") { "" } else { "code: {}\n" };
         let text = format!(
-            "apiVersion: quorate/v1\nkind: Flow\nname: {name}\ntype: {}\ncode: {{}}\n{}",
+            "apiVersion: quorate/v1\nkind: Flow\nname: {name}\ntype: {}\n{code}{}",
             flow_type.as_str(),
             body.join("\n")
         );
@@ -160,7 +161,11 @@ fn flows_of_step(step: &Step) -> Vec<(&String, FlowType)> {
             StepExit::Settled | StepExit::When(_) => None,
         },
     };
-    entry.into_iter().chain(own).collect()
+    let screen = match &step.kind {
+        StepKind::Background(_) => None,
+        StepKind::Approval(approval) => approval.screen.as_ref().map(|screen| (screen, FlowType::Screen)),
+    };
+    entry.into_iter().chain(own).chain(screen).collect()
 }
 
 /// The command of a turn; none for what happens around the submission.
@@ -200,6 +205,12 @@ fn command(turn: &Turn, script: &Script, world: &mut World) -> Result<Option<Com
         [who, "approves", item, ref how @ ..] => decide(world, who, Verdict::Approve, item, how)?,
         [who, "abstains", "from", item, ref how @ ..] => decide(world, who, Verdict::Abstain, item, how)?,
         [who, "rejects", item, ref how @ ..] => decide(world, who, Verdict::Reject, item, how)?,
+        [who, "submits", "the", "screen", "of", item, values, way, ref how @ ..] => {
+            submit_screen((world, who), (item, values, way), how)?
+        }
+        [who, "opens", "the", "screen", "of", item] => {
+            Command::ReportScreenFailure { work_item: item_of(world, who, item)?, by: actor(who) }
+        }
         [who, "claims", item] => Command::Claim { work_item: item_of(world, who, item)?, by: actor(who) },
         [who, "releases", item] => Command::Release { work_item: item_of(world, who, item)?, by: actor(who) },
         [who, "reassigns", item, "to", to, ref how @ ..] => Command::Reassign {
@@ -387,6 +398,22 @@ fn decide(world: &World, who: &str, verdict: Verdict, item: &str, how: &[&str]) 
         how => decide.comment = said(how, "because")?,
     }
     Ok(Command::Decide(decide))
+}
+
+/// A decision as without a screen, and what was filled in.
+fn submit_screen(
+    (world, who): (&World, &str),
+    (item, values, way): (&str, &str, &str),
+    how: &[&str],
+) -> Result<Command, String> {
+    let verdict = match way {
+        "approving" => Verdict::Approve,
+        "rejecting" => Verdict::Reject,
+        "abstaining" => Verdict::Abstain,
+        way => return Err(format!("nobody submits a screen {way}")),
+    };
+    let Command::Decide(decide) = decide(world, who, verdict, item, how)? else { return Err("a decision".into()) };
+    Ok(Command::SubmitScreen(SubmitScreen { decide, values: Arc::new(json(values)?) }))
 }
 
 /// `STEP` is overridden by its name, `item STEP/bob` by a work item.

@@ -13,7 +13,7 @@ use quorate_engine::{
         ApprovalStep, AssignRule, BackgroundStep, DecisionRule, Escalation, EvaluationFlow, Execution, Expiry,
         ExpiryOutcome, Flow, FlowType, Lapse, Moment, OnChange, OnNoApprovers, OnRejection, Outcome, Process, Quorum,
         RecordPath, RecordType, RejectRule, Reminder, Route, Stage, StageExit, Step, StepExit, StepKind, StepStart,
-        Target, UserOrGroup, Whom,
+        Target, UserOrGroup, Whom, read_flow,
     },
     directory::{Directory, Group, Queue, User},
     expression::{Expression, Type},
@@ -52,6 +52,18 @@ pub(crate) fn directory() -> Directory {
     }
 }
 
+/// It can be shown while the amount is small.
+const SCREEN: &str = r#"
+apiVersion: quorate/v1
+kind: Flow
+name: screen
+type: screen
+screens:
+  - name: look
+    show: [{ label: Amount, value: "record.amount > 10.0 ? record.missing : record.amount" }]
+    fields: { type: object, properties: { seen: { type: boolean } } }
+"#;
+
 /// `work` waits, `quick` does not, `answer` is an evaluation, and `gone` has no active version.
 pub(crate) fn flows() -> Flows {
     let flow = |name: &str| {
@@ -62,12 +74,15 @@ pub(crate) fn flows() -> Flows {
             waits: name == "work",
             input: None,
             output: None,
+            screens: Vec::new(),
         };
         (VersionRef { name: name.to_owned(), version: 1 }, Arc::new(flow))
     };
+    let screen = read_flow(SCREEN).expect("the screen flow of the sequences can be read");
+    let screen = (VersionRef { name: screen.name.clone(), version: 1 }, Arc::new(screen));
     Flows {
-        active: BTreeMap::from(["work", "quick", "answer"].map(|name| (name.to_owned(), 1))),
-        versions: BTreeMap::from([flow("work"), flow("quick"), flow("answer")]),
+        active: BTreeMap::from(["work", "quick", "answer", "screen"].map(|name| (name.to_owned(), 1))),
+        versions: BTreeMap::from([flow("work"), flow("quick"), flow("answer"), screen]),
     }
 }
 
@@ -263,11 +278,12 @@ fn approval() -> impl Strategy<Value = StepKind> {
     let of_record = (depends_on, (proptest::bool::weighted(0.3), proptest::bool::weighted(0.4)), moments(), reuse);
     let claim_limit = option::of(Just(600_000));
     let send_back_to = proptest::sample::select(vec![vec![], vec!["s0"], vec!["s0", "s1"]]);
-    let handling = (allow_submitter, proptest::bool::weighted(0.5), claim_limit, send_back_to);
+    let screen = option::weighted(0.3, proptest::sample::select(vec!["screen", "screen", "screen", "gone"]));
+    let handling = (allow_submitter, proptest::bool::weighted(0.5), claim_limit, send_back_to, screen);
     (vec(assign(), 1..=3), voting, exit, on_no_approvers, distinct_from, handling, of_record).prop_map(
         |(assign, (decision, veto_by, abstain), exit, on_no_approvers, distinct_from, handling, of_record)| {
             let (depends_on, (allow_reviewer_edit, lock), moments, reuse_when_unchanged) = of_record;
-            let (allow_submitter, allow_reassign, claim_limit, send_back_to) = handling;
+            let (allow_submitter, allow_reassign, claim_limit, send_back_to, screen) = handling;
             let (due, remind, escalate, expire) = moments;
             let mut assign = assign;
             let weighs = matches!(decision.approve, Quorum::Weight(_));
@@ -294,6 +310,7 @@ fn approval() -> impl Strategy<Value = StepKind> {
                 escalate,
                 expire,
                 reuse_when_unchanged,
+                screen: screen.map(str::to_owned),
             })
         },
     )

@@ -183,6 +183,7 @@ impl Run {
             comment: "no".to_owned(),
             channel: "OVERRIDE".to_owned(),
             record_digest: "d1".to_owned(),
+            values: None,
         };
         self.step(1).overridden = Some(Overridden { decision, at });
     }
@@ -196,6 +197,7 @@ impl Run {
             comment: "fine".to_owned(),
             channel: "API".to_owned(),
             record_digest: "d1".to_owned(),
+            values: None,
         };
         let item = self.item();
         item.status = status;
@@ -280,6 +282,7 @@ fn step(name: &str, status: StepRunStatus) -> StepRun {
         escalated: 0,
         entry: None,
         exit: None,
+        screen: None,
     }
 }
 

@@ -83,6 +83,7 @@ impl Checker<'_> {
             escalate: moments.escalate,
             expire: moments.expire,
             reuse_when_unchanged: reuse_when_unchanged?,
+            screen: source.screen.as_ref().map(|screen| screen.value.clone()),
         })
     }
 

@@ -20,6 +20,10 @@ impl Checker<'_> {
         let input = source.input.as_ref().map(|schema| self.schema(schema, "input"));
         let output = source.output.as_ref().map(|schema| self.schema(schema, "output"));
         self.body(source, flow_type);
+        let screens = match &source.screens {
+            Some(screens) if source.code.is_none() && flow_type == Some(FlowType::Screen) => self.screens(screens),
+            Some(_) | None => Some(Vec::new()),
+        };
         Some(Flow {
             name,
             flow_type: flow_type?,
@@ -27,6 +31,7 @@ impl Checker<'_> {
             waits: source.waits.unwrap_or(true),
             input: input.flatten(),
             output: output.flatten(),
+            screens: screens?,
         })
     }
 
