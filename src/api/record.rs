@@ -87,7 +87,9 @@ impl RecordService for Api {
         let record = record_key(&message.record_type, &message.record_id)?;
         check_text("user", &message.user, NAME_BYTES_MAX)?;
         let (held, set) = self.locks(&principal.tenant, record).await?;
-        let may_edit = set.is_empty() && self.may_edit(&principal.tenant, &held, &message.user).await?;
+        // Where there may be more than were read, nobody is told that they may.
+        let whole = held.len() < LOCKS_MAX as usize;
+        let may_edit = set.is_empty() && whole && self.may_edit(&principal.tenant, &held, &message.user).await?;
         let locks: Vec<v1::RecordLock> = held.iter().map(held_lock).chain(set.iter().map(manual_lock)).collect();
         Ok(Response::new(v1::RecordServiceGetLockResponse { locked: !locks.is_empty(), locks, may_edit }))
     }

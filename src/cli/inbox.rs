@@ -217,7 +217,7 @@ fn report_batch(
     if failed { Err(Failure::Reported) } else { Ok(()) }
 }
 
-fn status(item: &WorkItem) -> &'static str {
+pub(super) fn status(item: &WorkItem) -> &'static str {
     enum_name(item.status().as_str_name(), "WORK_ITEM_STATUS_")
 }
 

@@ -89,6 +89,18 @@ impl Client<'_> {
                         .decide(by, WorkItemServiceDecideRequest { id, verdict, comment, record_digest, channel })
                 )
             }
+            Command::SubmitScreen(screen) => {
+                let decide = &screen.decide;
+                let by = Actor { name: decide.actor.clone(), administrator: false };
+                let (id, verdict) = (decide.work_item.to_string(), verdict(decide.verdict).into());
+                let (comment, record_digest) = (decide.comment.clone(), decide.record_digest.clone());
+                let (channel, values) = (decide.channel.clone(), Some(value::from_json(&screen.values)));
+                call!(work_items.submit_screen(
+                    by,
+                    WorkItemServiceSubmitScreenRequest { id, verdict, comment, record_digest, channel, values }
+                ))
+            }
+            Command::ReportScreenFailure { work_item, by } => self.open_screen(by, work_item.to_string()),
             Command::Claim { work_item, by } => {
                 let id = work_item.to_string();
                 call!(work_items.claim(by, WorkItemServiceClaimRequest { id }))
@@ -129,6 +141,21 @@ impl Client<'_> {
                 unreachable!("time passes without a call: {:?}", world.now)
             }
         }
+    }
+
+    /// Opens a screen. That it cannot be shown is what is wanted: the server has told its lane then.
+    fn open_screen(&self, by: &Actor, id: String) -> Call {
+        let message = v1::WorkItemServiceGetScreenRequest { id };
+        let (mut client, request) = (self.work_items(), self.by(by.name.as_str(), message));
+        async move {
+            match client.get_screen(request).await {
+                Err(status) if status.get_details_error_info().is_some_and(|info| info.reason == "SCREEN_FAILED") => {
+                    Ok(None)
+                }
+                answer => answer.map(|_| None),
+            }
+        }
+        .boxed()
     }
 
     fn submit(&self, submit: &Submit, before: &str) -> Call {
@@ -248,6 +275,8 @@ pub(crate) fn caller(command: &Command) -> Option<&str> {
     match command {
         Command::Submit(submit) => Some(submit.submitter.as_str()),
         Command::Decide(decide) => Some(decide.actor.as_str()),
+        Command::SubmitScreen(screen) => Some(screen.decide.actor.as_str()),
+        Command::ReportScreenFailure { by, .. } => Some(by.name.as_str()),
         Command::UpdateRecord(update) => Some(update.by.name.as_str()),
         Command::Override(of) => Some(of.by.name.as_str()),
         Command::Migrate(migrate) => Some(migrate.by.name.as_str()),
