@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly ENGINE_USES=""
 readonly STORE_USES="quorate-engine"
 readonly WORKER_USES=""
+readonly WORKFLOW_USES=""
 
 # Where the sources may name a library: prefixes of paths. `tests/` looks at the whole system from outside and may use
 # everything.
@@ -118,6 +119,11 @@ never_uses quorate-store \
     tonic lapin prost
 uses_only quorate-worker "$WORKER_USES" \
     "a worker knows the queue contract only, so that workers in other languages can do all that this one can"
+uses_only quorate-workflow "$WORKFLOW_USES" \
+    "a declarative flow is checked by the server and run by the worker: what both use knows neither"
+never_uses quorate-workflow \
+    "the interpreter asks the world through one trait: tests need neither network nor time" \
+    tokio tonic prost hyper
 never_uses quorate-worker \
     "a worker never touches the database: only lanes change submissions" \
     tokio-postgres rusqlite

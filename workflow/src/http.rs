@@ -1,0 +1,200 @@
+//! `call: http`: what is sent, and what comes of the answer.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    HttpResponse, Problem,
+    expression::{Expression, Template},
+};
+
+/// A request as it is written.
+#[derive(Debug)]
+pub(crate) struct HttpCall {
+    /// In capital letters.
+    pub(crate) method: String,
+    pub(crate) uri: Uri,
+    pub(crate) headers: Vec<(String, Template)>,
+    pub(crate) query: Vec<(String, Template)>,
+    pub(crate) body: Option<Template>,
+    pub(crate) authentication: Option<Authentication>,
+    pub(crate) output: OutputFormat,
+    /// Whether a status of 300 to 399 is no error. It is not followed in either case.
+    pub(crate) redirect: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Uri {
+    Expression(Expression),
+    Template(Vec<Part>),
+}
+
+#[derive(Debug)]
+pub(crate) enum Part {
+    Text(String),
+    /// A field of the task's input, in braces.
+    Field(String),
+}
+
+#[derive(Debug)]
+pub(crate) enum Authentication {
+    Basic { username: Template, password: Template },
+    Bearer { token: Template },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputFormat {
+    Raw,
+    Content,
+    Response,
+}
+
+/// Reads a URI with fields in braces, the first level of RFC 6570.
+pub(crate) fn parse_uri(text: &str) -> Result<Vec<Part>, String> {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err("a URI has to begin with http:// or https://".to_owned());
+    }
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').ok_or("a `{` of the URI is not closed")?;
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return Err(format!("`{{{name}}}` has to be the name of a field of the input; use an expression for more"));
+        }
+        parts.push(Part::Text(before.to_owned()));
+        parts.push(Part::Field(name.to_owned()));
+        rest = after;
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    Ok(parts)
+}
+
+/// The URI with the fields of the input.
+pub(crate) fn expand(parts: &[Part], input: &Value) -> Result<String, Problem> {
+    let mut uri = String::new();
+    for part in parts {
+        match part {
+            Part::Text(text) => uri.push_str(text),
+            Part::Field(name) => match input.get(name) {
+                Some(Value::String(value)) => encode(&mut uri, value),
+                Some(value @ (Value::Number(_) | Value::Bool(_))) => encode(&mut uri, &value.to_string()),
+                Some(_) => {
+                    return Err(Problem::expression(format!("the field `{name}` of the URI is no text or number")));
+                }
+                None => return Err(Problem::expression(format!("the input has no field `{name}` for the URI"))),
+            },
+        }
+    }
+    Ok(uri)
+}
+
+/// Appends query parameters.
+pub(crate) fn append_query(uri: &mut String, query: &[(String, Value)]) -> Result<(), Problem> {
+    let fragment = uri.find('#').map(|at| uri.split_off(at)).unwrap_or_default();
+    for (name, value) in query {
+        let values = match value {
+            Value::Array(values) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        for value in values {
+            uri.push(if uri.contains('?') { '&' } else { '?' });
+            encode(uri, name);
+            uri.push('=');
+            encode(uri, &text_of(name, value)?);
+        }
+    }
+    uri.push_str(&fragment);
+    Ok(())
+}
+
+/// A header's or a parameter's value.
+pub(crate) fn text_of(name: &str, value: &Value) -> Result<String, Problem> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(Problem::expression(format!("`{name}` has to be a text, a number or a boolean")))
+        }
+    }
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986.
+fn encode(uri: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            // Writing into a text does not fail.
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+}
+
+/// What the task gives of a response, or the error that it is.
+pub(crate) fn output(call: &HttpCall, uri: &str, response: &HttpResponse) -> Result<Value, Problem> {
+    let accepted = if call.redirect { 200..=399 } else { 200..=299 };
+    if !accepted.contains(&response.status) {
+        let detail = format!("{} answers with status {}", origin(uri), response.status);
+        return Err(match response.status {
+            401 => Problem::authentication(detail),
+            403 => Problem::authorization(detail),
+            status @ 400..=599 => Problem::communication(status, detail),
+            _ => Problem::communication(502, detail),
+        });
+    }
+    Ok(match call.output {
+        OutputFormat::Raw => base64(&response.body).into(),
+        OutputFormat::Content => content(response)?,
+        OutputFormat::Response => {
+            let headers = response.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+            json!({
+                // Without headers: they may hold secrets.
+                "request": {"method": call.method, "uri": uri},
+                "statusCode": response.status,
+                "headers": headers.collect::<Map<_, _>>(),
+                "content": content(response)?,
+            })
+        }
+    })
+}
+
+/// Scheme, host and port: what may be said of a URI whose rest may hold secrets.
+fn origin(uri: &str) -> &str {
+    let after_scheme = uri.find("://").map_or(0, |at| at + 3);
+    let end = uri[after_scheme..].find(['/', '?', '#']).map_or(uri.len(), |at| after_scheme + at);
+    &uri[..end]
+}
+
+/// JSON where it says so, else text.
+fn content(response: &HttpResponse) -> Result<Value, Problem> {
+    if response.body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let is_json = response.headers.iter().any(|(name, value)| {
+        let media = value.split(';').next().unwrap_or_default().trim();
+        name == "content-type" && (media == "application/json" || media.ends_with("+json"))
+    });
+    if is_json {
+        return serde_json::from_slice(&response.body)
+            .map_err(|error| Problem::communication(502, format!("the answer says it is JSON and is not: {error}")));
+    }
+    match std::str::from_utf8(&response.body) {
+        Ok(text) => Ok(text.into()),
+        Err(_) => Ok(base64(&response.body).into()),
+    }
+}
+
+/// RFC 4648, with padding.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for index in 0..4 {
+            let sextet = (word >> (18 - 6 * index)) & 0x3f;
+            text.push(if index > chunk.len() { '=' } else { char::from(ALPHABET[sextet as usize]) });
+        }
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! Declarative flows: the CNCF Serverless Workflow DSL 1.0.
+//!
+//! [`Workflow::read`] reads a document strictly: what this crate does not do is refused with its line and its name, never
+//! skipped, and every expression is compiled. [`Workflow::run`] carries it out over [`Effects`], which is all it knows of the
+//! world: no socket, no clock and no environment, so that tests need neither network nor time. `docs/flows.md` has the table
+//! of every task and property.
+
+#![allow(clippy::single_match_else, reason = "a value beside a complaint reads better as two arms")]
+
+mod effects;
+mod expression;
+mod http;
+mod length;
+mod model;
+mod node;
+mod problem;
+mod read;
+mod run;
+mod schema;
+
+pub use effects::{Effects, HttpFailure, HttpRequest, HttpResponse};
+#[doc(hidden)]
+pub use expression::evaluations;
+pub use model::Workflow;
+pub use node::Complaint;
+pub use problem::Problem;
+pub use run::Run;
+
+/// How many bytes a document has as JSON: it travels with every job, whose bound is 256 KiB, and leaves most of that to the input.
+pub const DOCUMENT_BYTES_MAX: usize = 48 * 1024;
+
+/// How many tasks a document has: what fits into its bytes, written densely, is not much more.
+pub const TASKS_MAX: usize = 500;
+
+/// How deep tasks nest. Every level is a future in a future.
+pub const NESTING_MAX: usize = 16;
+
+/// How long an expression is: more is a program, and belongs into one.
+pub const EXPRESSION_BYTES_MAX: usize = 4096;
+
+/// How many tasks a run carries out, those of all iterations and retries: what goes round for ever ends here.
+pub const STEPS_MAX: usize = 10_000;
+
+/// How large a value of a run is, in bytes of JSON, about: four times what a job may return, which is 256 KiB.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How deep a value of a run nests: as deep as what `serde_json` reads by default.
+pub const VALUE_DEPTH_MAX: usize = 128;

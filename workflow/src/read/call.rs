@@ -1,0 +1,188 @@
+//! `call`.
+
+use super::{Names, Path, Reader, constant, unwrapped};
+use crate::{
+    expression::Template,
+    http::{Authentication, HttpCall, OutputFormat, Uri, parse_uri},
+    model::Action,
+    node::{Content, Node},
+};
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// Headers that say how a message is framed or to whom it goes: they follow from the request.
+const HEADERS_TAKEN: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
+
+impl Reader {
+    pub(super) fn call(
+        &mut self,
+        node: &Node,
+        with: Option<&Node>,
+        task: (&Node, &Path),
+        names: &Names,
+    ) -> Option<Action> {
+        let path = task.1.field("call");
+        let function = self.text(node, &path)?;
+        if function != "http" {
+            let what = match function {
+                "grpc" | "openapi" | "asyncapi" | "a2a" | "mcp" => format!("`call: {function}` is not supported"),
+                _ => format!("there is no function `{function}`"),
+            };
+            self.error(node, &path, format!("{what}; only `call: http` is"));
+            return None;
+        }
+        let Some(with) = with else {
+            self.missing(task.0, task.1, "with");
+            return None;
+        };
+        self.http(with, &task.1.field("with"), names).map(|call| Action::Call(Box::new(call)))
+    }
+
+    fn http(&mut self, node: &Node, path: &Path, names: &Names) -> Option<HttpCall> {
+        let known = ["method", "endpoint", "headers", "body", "query", "output", "redirect"];
+        let fields = self.object(node, path, &known, &[])?;
+        for needed in ["method", "endpoint"] {
+            if fields.get(needed).is_none() {
+                self.missing(node, path, needed);
+            }
+        }
+        // The only place where secrets are known: what leaves the worker here is not kept.
+        let names = names.with(&["input", "secrets"]);
+        let method = fields.get("method").and_then(|node| self.method(node, &path.field("method")));
+        let endpoint = fields.get("endpoint").and_then(|node| self.endpoint(node, &path.field("endpoint"), &names));
+        let headers = fields.get("headers").map(|node| self.map(node, &path.field("headers"), &names));
+        if let Some(node) = fields.get("headers") {
+            for (name, _) in headers.iter().flatten() {
+                self.header_name(node, &path.field("headers").field(name), name);
+            }
+        }
+        let query = fields.get("query").map(|node| self.map(node, &path.field("query"), &names));
+        let body = match fields.get("body") {
+            Some(node) => Some(self.template(node, &path.field("body"), &names)?),
+            None => None,
+        };
+        let output = match fields.get("output") {
+            None => OutputFormat::Content,
+            Some(node) => match self.text(node, &path.field("output"))? {
+                "raw" => OutputFormat::Raw,
+                "content" => OutputFormat::Content,
+                "response" => OutputFormat::Response,
+                _ => {
+                    self.error(node, &path.field("output"), "there is `raw`, `content` and `response`");
+                    return None;
+                }
+            },
+        };
+        let redirect = fields.get("redirect").and_then(|node| self.boolean(node, &path.field("redirect")));
+        let (uri, authentication) = endpoint?;
+        Some(HttpCall {
+            method: method?,
+            uri,
+            headers: headers.unwrap_or_default(),
+            query: query.unwrap_or_default(),
+            body,
+            authentication,
+            output,
+            redirect: redirect.unwrap_or_default(),
+        })
+    }
+
+    fn method(&mut self, node: &Node, path: &Path) -> Option<String> {
+        let method = self.text(node, path)?.to_ascii_uppercase();
+        if METHODS.contains(&method.as_str()) {
+            return Some(method);
+        }
+        self.error(node, path, format!("`{method}` is no method; there is {}", METHODS.join(", ")));
+        None
+    }
+
+    fn endpoint(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<(Uri, Option<Authentication>)> {
+        if matches!(node.content, Content::Text(_)) {
+            return Some((self.uri(node, path, names)?, None));
+        }
+        let fields = self.object(node, path, &["uri", "authentication"], &[])?;
+        let authentication = match fields.get("authentication") {
+            Some(node) => Some(self.authentication(node, &path.field("authentication"), names)?),
+            None => None,
+        };
+        match fields.get("uri") {
+            Some(uri) => Some((self.uri(uri, &path.field("uri"), names)?, authentication)),
+            None => {
+                self.missing(node, path, "uri");
+                None
+            }
+        }
+    }
+
+    fn uri(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<Uri> {
+        let text = self.text(node, path)?;
+        if unwrapped(text).is_some() {
+            return self.expression(node, path, names).map(Uri::Expression);
+        }
+        match parse_uri(text) {
+            Ok(parts) => Some(Uri::Template(parts)),
+            Err(problem) => {
+                self.error(node, path, problem);
+                None
+            }
+        }
+    }
+
+    fn authentication(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<Authentication> {
+        let fields =
+            self.object(node, path, &["basic", "bearer"], &["digest", "certificate", "oauth2", "oidc", "use"])?;
+        match (fields.get("basic"), fields.get("bearer")) {
+            (Some(basic), None) => {
+                let path = path.field("basic");
+                let fields = self.object(basic, &path, &["username", "password"], &["use"])?;
+                let mut read = |name: &str| match fields.get(name) {
+                    Some(node) => self.template(node, &path.field(name), names),
+                    None => {
+                        self.missing(basic, &path, name);
+                        None
+                    }
+                };
+                Some(Authentication::Basic { username: read("username")?, password: read("password")? })
+            }
+            (None, Some(bearer)) => {
+                let path = path.field("bearer");
+                let fields = self.object(bearer, &path, &["token"], &["use"])?;
+                match fields.get("token") {
+                    Some(node) => {
+                        self.template(node, &path.field("token"), names).map(|token| Authentication::Bearer { token })
+                    }
+                    None => {
+                        self.missing(bearer, &path, "token");
+                        None
+                    }
+                }
+            }
+            _ => {
+                self.error(node, path, "an authentication is one of `basic` and `bearer`");
+                None
+            }
+        }
+    }
+
+    /// Headers or query parameters.
+    fn map(&mut self, node: &Node, path: &Path, names: &[String]) -> Vec<(String, Template)> {
+        match self.template(node, path, names) {
+            Some(Template::Object(fields)) => fields,
+            None => Vec::new(),
+            Some(_) => {
+                self.error(node, path, "an object is needed here");
+                vec![(String::new(), constant(""))]
+            }
+        }
+    }
+
+    fn header_name(&mut self, node: &Node, path: &Path, name: &str) {
+        let name = name.to_ascii_lowercase();
+        let is_token = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        if !is_token {
+            self.error(node, path, "it is no name of a header");
+        } else if HEADERS_TAKEN.contains(&name.as_str()) {
+            self.error(node, path, format!("the header `{name}` follows from the request"));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `use`: what tasks refer to by name.
+
+use std::collections::BTreeMap;
+
+use super::{Names, Path, Reader};
+use crate::{
+    model::{ErrorTemplate, Length, Retry},
+    node::{Content, Node},
+};
+
+/// What is named, and not checked further here: it is read again wherever it is used, with the variables of that place.
+#[derive(Default)]
+pub(super) struct Uses {
+    pub(super) secrets: Vec<String>,
+    pub(super) errors: BTreeMap<String, (Node, Path)>,
+    pub(super) retries: BTreeMap<String, (Node, Path)>,
+    pub(super) timeouts: BTreeMap<String, Length>,
+}
+
+impl Reader {
+    pub(super) fn uses(&mut self, node: &Node, path: &Path) {
+        let unsupported = ["authentications", "catalogs", "extensions", "functions"];
+        let Some(fields) = self.object(node, path, &["errors", "retries", "secrets", "timeouts"], &unsupported) else {
+            return;
+        };
+        if let Some(secrets) = fields.get("secrets") {
+            let path = path.field("secrets");
+            for (index, secret) in self.list(secrets, &path).unwrap_or_default().iter().enumerate() {
+                if let Some(name) = self.text(secret, &path.index(index)) {
+                    if is_secret_name(name) {
+                        self.uses.secrets.push(name.to_owned());
+                    } else {
+                        self.error(secret, &path.index(index), "a secret's name has letters, digits, `_` and `-`");
+                    }
+                }
+            }
+        }
+        for (node, path) in self.named(fields.get("errors"), &path.field("errors")) {
+            let _: Option<ErrorTemplate> = self.error_template(&node, &path, &Names::default());
+            self.uses.errors.insert(last(&path), (node, path));
+        }
+        for (node, path) in self.named(fields.get("retries"), &path.field("retries")) {
+            let names = Names { scope: vec!["error".to_owned()], ..Names::default() };
+            let _: Option<Retry> = self.retry(&node, &path, &names);
+            self.uses.retries.insert(last(&path), (node, path));
+        }
+        for (node, path) in self.named(fields.get("timeouts"), &path.field("timeouts")) {
+            if matches!(node.content, Content::Text(_)) {
+                self.error(&node, &path, "an object with `after` is needed here");
+            } else if let Some(length) = self.timeout(&node, &path, &[]) {
+                self.uses.timeouts.insert(last(&path), length);
+            }
+        }
+    }
+
+    fn named(&mut self, node: Option<&Node>, path: &Path) -> Vec<(Node, Path)> {
+        match node.map(|node| (node, &node.content)) {
+            None => Vec::new(),
+            Some((_, Content::Object(fields))) => {
+                fields.iter().map(|field| (field.value.clone(), path.field(&field.name))).collect()
+            }
+            Some((node, _)) => {
+                self.error(node, path, format!("an object is needed here, not {}", node.kind()));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// A name that may be a part of a variable of the environment or of a file's name.
+fn is_secret_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// The name at the end of a path of `use`.
+fn last(path: &Path) -> String {
+    path.pointer.rsplit('/').next().unwrap_or_default().replace("~1", "/").replace("~0", "~")
+}

@@ -1,0 +1,443 @@
+//! Carrying a workflow out.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures::{
+    FutureExt,
+    future::{self, BoxFuture, Either},
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Effects, HttpFailure, HttpRequest, Problem, STEPS_MAX, VALUE_BYTES_MAX, Workflow,
+    expression::{Expression, Template},
+    http::{self, Authentication, HttpCall, Uri},
+    length,
+    model::{Action, ErrorTemplate, For, Length, Task, Then, Transformation},
+};
+
+mod retry;
+
+/// What a run is told about itself.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What `$workflow.id` says: the same in every attempt, so that calls can be made idempotent.
+    pub id: String,
+    /// What `$runtime.metadata` says: the attempt, the submission, and so on.
+    pub metadata: Value,
+}
+
+impl Workflow {
+    /// Runs to the end. Nothing is kept if the future is dropped.
+    pub async fn run(&self, run: Run, input: Value, effects: &dyn Effects) -> Result<Value, Problem> {
+        let secrets = self.secrets.iter().map(|name| match effects.secret(name) {
+            Some(value) => Ok((name.clone(), Value::String(value))),
+            None => Err(Problem::configuration(format!("this worker has no secret `{name}`"))),
+        });
+        let runtime = json!({
+            "name": "quorate",
+            "version": env!("CARGO_PKG_VERSION"),
+            "metadata": run.metadata,
+        });
+        let workflow = json!({
+            "id": run.id,
+            "definition": self.definition,
+            "input": input,
+            "startedAt": moment(effects.now()),
+        });
+        let interpreter = Interpreter {
+            effects,
+            secrets: Value::Object(secrets.collect::<Result<Map<_, _>, _>>()?),
+            runtime,
+            workflow,
+            context: Mutex::new(Value::Null),
+            steps: AtomicUsize::new(0),
+        };
+        let around = Surroundings::default();
+        let input = interpreter.transform(&self.input, input, &around, true).await?;
+        *interpreter.context() = input.clone();
+        let all = async {
+            let (output, _) = interpreter.tasks(&self.tasks, &around, input).await?;
+            Ok(output)
+        };
+        let output = interpreter.within(self.timeout.as_ref(), "the workflow", &Value::Null, &around, all).await?;
+        interpreter.transform(&self.output, output, &around, false).await
+    }
+}
+
+struct Interpreter<'e> {
+    effects: &'e dyn Effects,
+    secrets: Value,
+    runtime: Value,
+    workflow: Value,
+    context: Mutex<Value>,
+    /// How many tasks were begun.
+    steps: AtomicUsize,
+}
+
+/// What an expression sees besides the value it is evaluated on.
+#[derive(Clone, Default)]
+struct Surroundings {
+    /// Variables of loops and caught errors, the innermost last.
+    scope: Vec<(String, Value)>,
+    task: Value,
+    input: Value,
+    output: Value,
+}
+
+impl Surroundings {
+    fn inside(&self, variables: impl IntoIterator<Item = (String, Value)>) -> Self {
+        let mut inside = self.clone();
+        inside.scope.extend(variables);
+        inside
+    }
+}
+
+/// How a list of tasks was left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    ByItsEnd,
+    /// The workflow ends.
+    End,
+}
+
+type Done = Result<(Value, Left), Problem>;
+
+impl Interpreter<'_> {
+    fn context(&self) -> std::sync::MutexGuard<'_, Value> {
+        // A value is replaced whole: a panic in between leaves one of the two.
+        self.context.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out tasks one after the other.
+    fn tasks<'a>(&'a self, tasks: &'a [Task], around: &'a Surroundings, input: Value) -> BoxFuture<'a, Done> {
+        async move {
+            let mut data = input;
+            let mut next = 0;
+            while let Some(task) = tasks.get(next) {
+                let (output, then) = self.task(task, around, data).await?;
+                data = output;
+                next = match then {
+                    Then::Continue => next + 1,
+                    Then::Task(index) => index,
+                    Then::Exit => break,
+                    Then::End => return Ok((data, Left::End)),
+                };
+            }
+            Ok((data, Left::ByItsEnd))
+        }
+        .boxed()
+    }
+
+    /// Carries out one task: its output, and where it goes on.
+    fn task<'a>(
+        &'a self,
+        task: &'a Task,
+        around: &'a Surroundings,
+        raw: Value,
+    ) -> BoxFuture<'a, Result<(Value, Then), Problem>> {
+        async move {
+            if self.steps.fetch_add(1, Ordering::Relaxed) >= STEPS_MAX {
+                let problem = Problem::validation(format!("a run carries out at most {STEPS_MAX} tasks"));
+                return Err(problem.at(&task.pointer));
+            }
+            self.task_unbounded(task, around, raw).await.map_err(|problem| problem.at(&task.pointer))
+        }
+        .boxed()
+    }
+
+    async fn task_unbounded(&self, task: &Task, around: &Surroundings, raw: Value) -> Result<(Value, Then), Problem> {
+        let mut around = Surroundings {
+            task: json!({
+                "name": task.name,
+                "reference": task.pointer,
+                "input": raw,
+                "startedAt": moment(self.effects.now()),
+            }),
+            ..around.clone()
+        };
+        if let Some(condition) = &task.condition
+            && !self.holds(condition, &raw, &around).await?
+        {
+            return Ok((raw, Then::Continue));
+        }
+        let input = self.transform(&task.input, raw, &around, true).await?;
+        around.input = input.clone();
+        let action = self.act(task, &around, input.clone());
+        let (output, then) = self.within(task.timeout.as_ref(), "the task", &input, &around, action).await?;
+        let output = self.transform(&task.output, output, &around, false).await?;
+        if task.export.data.is_some() || task.export.schema.is_some() {
+            around.output = output.clone();
+            let exported = self.transform(&task.export, output.clone(), &around, false).await?;
+            *self.context() = exported;
+        }
+        Ok((output, then.unwrap_or(task.then)))
+    }
+
+    /// What a task does: its output, and where it goes on if that is not what its `then` says.
+    async fn act(&self, task: &Task, around: &Surroundings, input: Value) -> Result<(Value, Option<Then>), Problem> {
+        let (output, left) = match &task.action {
+            Action::Do(tasks) => self.tasks(tasks, around, input).await?,
+            Action::Set(template) => return Ok((self.fill(template, &input, around).await?, None)),
+            Action::Switch(cases) => {
+                for case in cases {
+                    let is_it = match &case.when {
+                        Some(when) => self.holds(when, &input, around).await?,
+                        None => true,
+                    };
+                    if is_it {
+                        return Ok((input, Some(case.then)));
+                    }
+                }
+                return Ok((input, None));
+            }
+            Action::For(each) => self.for_each(each, around, input).await?,
+            Action::Fork { branches, compete } => {
+                return Ok((self.fork(branches, *compete, around, input).await?, None));
+            }
+            Action::Try(tried) => self.try_catch(tried, around, input).await?,
+            Action::Raise(error) => return Err(self.problem(error, &input, around).await?),
+            Action::Wait(length) => {
+                let length = self.length(length, &input, around).await?;
+                self.effects.sleep(length).await;
+                return Ok((input, None));
+            }
+            Action::Call(call) => return Ok((self.http(call, &input, around).await?, None)),
+        };
+        Ok((output, (left == Left::End).then_some(Then::End)))
+    }
+
+    async fn for_each(&self, each: &For, around: &Surroundings, input: Value) -> Done {
+        let list = match self.evaluate(&each.list, &input, around).await? {
+            Value::Array(list) => list,
+            Value::Null => Vec::new(),
+            _ => return Err(Problem::expression("`for.in` has to give a list")),
+        };
+        let mut data = input;
+        for (index, item) in list.into_iter().enumerate() {
+            let inside = around.inside([(each.each.clone(), item), (each.at.clone(), index.into())]);
+            if let Some(condition) = &each.condition
+                && !self.holds(condition, &data, &inside).await?
+            {
+                break;
+            }
+            let (output, left) = self.tasks(&each.tasks, &inside, data).await?;
+            data = output;
+            if left == Left::End {
+                return Ok((data, Left::End));
+            }
+        }
+        Ok((data, Left::ByItsEnd))
+    }
+
+    /// All branches at once. Those that still run when it is over are dropped.
+    async fn fork(
+        &self,
+        branches: &[Task],
+        compete: bool,
+        around: &Surroundings,
+        input: Value,
+    ) -> Result<Value, Problem> {
+        let branches = branches
+            .iter()
+            .map(|branch| self.task(branch, around, input.clone()).map(|done| done.map(|(output, _)| output)).boxed());
+        if compete {
+            future::select_ok(branches).await.map(|(output, _)| output)
+        } else {
+            future::try_join_all(branches).await.map(Value::Array)
+        }
+    }
+
+    async fn problem(&self, error: &ErrorTemplate, on: &Value, around: &Surroundings) -> Result<Problem, Problem> {
+        let text = async |template: &Template| {
+            Ok::<_, Problem>(match self.fill(template, on, around).await? {
+                Value::String(text) => text,
+                other => other.to_string(),
+            })
+        };
+        Ok(Problem {
+            kind: text(&error.kind).await?,
+            status: error.status,
+            title: match &error.title {
+                Some(title) => Some(text(title).await?),
+                None => None,
+            },
+            detail: match &error.detail {
+                Some(detail) => Some(text(detail).await?),
+                None => None,
+            },
+            instance: error.instance.clone(),
+        })
+    }
+
+    async fn http(&self, call: &HttpCall, on: &Value, around: &Surroundings) -> Result<Value, Problem> {
+        let mut uri = match &call.uri {
+            Uri::Template(parts) => http::expand(parts, on)?,
+            Uri::Expression(expression) => match self.evaluate(expression, on, around).await? {
+                Value::String(uri) => uri,
+                _ => return Err(Problem::expression("the URI has to be a text")),
+            },
+        };
+        let mut query = Vec::new();
+        for (name, template) in &call.query {
+            query.push((name.clone(), self.fill(template, on, around).await?));
+        }
+        http::append_query(&mut uri, &query)?;
+        let mut headers = Vec::new();
+        for (name, template) in &call.headers {
+            let value = self.fill(template, on, around).await?;
+            headers.push((name.to_ascii_lowercase(), http::text_of(name, &value)?));
+        }
+        let text = async |name: &str, template: &Template| {
+            let value = self.fill(template, on, around).await?;
+            http::text_of(name, &value)
+        };
+        match &call.authentication {
+            None => {}
+            Some(Authentication::Bearer { token }) => {
+                headers.push(("authorization".to_owned(), format!("Bearer {}", text("token", token).await?)));
+            }
+            Some(Authentication::Basic { username, password }) => {
+                let (username, password) = (text("username", username).await?, text("password", password).await?);
+                let credentials = http::base64(format!("{username}:{password}").as_bytes());
+                headers.push(("authorization".to_owned(), format!("Basic {credentials}")));
+            }
+        }
+        let mut body = Vec::new();
+        if let Some(template) = &call.body {
+            let (bytes, media) = match self.fill(template, on, around).await? {
+                Value::String(text) => (text.into_bytes(), "text/plain; charset=utf-8"),
+                value => (value.to_string().into_bytes(), "application/json"),
+            };
+            body = bytes;
+            if !headers.iter().any(|(name, _)| name == "content-type") {
+                headers.push(("content-type".to_owned(), media.to_owned()));
+            }
+        }
+        let request = HttpRequest { method: call.method.clone(), uri: uri.clone(), headers, body };
+        let response = self.effects.http(request).await.map_err(|failure| match failure {
+            HttpFailure::Refused(reason) => Problem::configuration(reason),
+            HttpFailure::Unavailable(reason) => Problem::communication(503, reason),
+        })?;
+        if response.body.len() > VALUE_BYTES_MAX {
+            return Err(Problem::communication(502, format!("the answer has more than {VALUE_BYTES_MAX} bytes")));
+        }
+        http::output(call, &uri, &response)
+    }
+
+    /// Input is checked before, output and context after they are transformed.
+    async fn transform(
+        &self,
+        transformation: &Transformation,
+        data: Value,
+        around: &Surroundings,
+        is_input: bool,
+    ) -> Result<Value, Problem> {
+        let check = |data: &Value| match &transformation.schema {
+            Some(schema) => schema.check(data).map_err(Problem::validation),
+            None => Ok(()),
+        };
+        if is_input {
+            check(&data)?;
+        }
+        let data = match &transformation.data {
+            Some(template) => self.fill(template, &data, around).await?,
+            None => data,
+        };
+        if !is_input {
+            check(&data)?;
+        }
+        Ok(data)
+    }
+
+    /// Ends with a timeout where there is one and the work does not end before.
+    async fn within<T>(
+        &self,
+        timeout: Option<&Length>,
+        what: &str,
+        on: &Value,
+        around: &Surroundings,
+        work: impl Future<Output = Result<T, Problem>> + Send,
+    ) -> Result<T, Problem> {
+        let Some(timeout) = timeout else { return work.await };
+        let length = self.length(timeout, on, around).await?;
+        match future::select(Box::pin(work), self.effects.sleep(length)).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), _)) => Err(Problem::timeout(format!("{what} has taken longer than {length:?}"))),
+        }
+    }
+
+    async fn length(&self, length: &Length, on: &Value, around: &Surroundings) -> Result<std::time::Duration, Problem> {
+        match length {
+            Length::Fixed(length) => Ok(*length),
+            Length::Expression(expression) => {
+                length::parse(&self.evaluate(expression, on, around).await?).map_err(Problem::expression)
+            }
+        }
+    }
+
+    /// Whether an expression gives true; anything but true and false is an error.
+    async fn holds(&self, expression: &Expression, on: &Value, around: &Surroundings) -> Result<bool, Problem> {
+        match self.evaluate(expression, on, around).await? {
+            Value::Bool(holds) => Ok(holds),
+            other => Err(Problem::expression(format!("a condition has to give true or false, not {other}"))),
+        }
+    }
+
+    async fn evaluate(&self, expression: &Expression, on: &Value, around: &Surroundings) -> Result<Value, Problem> {
+        expression
+            .evaluate(on, |name| match name {
+                "context" => self.context().clone(),
+                "workflow" => self.workflow.clone(),
+                "runtime" => self.runtime.clone(),
+                "secrets" => self.secrets.clone(),
+                "task" => around.task.clone(),
+                "input" => around.input.clone(),
+                "output" => around.output.clone(),
+                name => {
+                    let found = around.scope.iter().rev().find(|(variable, _)| variable == name);
+                    found.map_or(Value::Null, |(_, value)| value.clone())
+                }
+            })
+            .await
+    }
+
+    /// Data with its expressions evaluated.
+    fn fill<'a>(
+        &'a self,
+        template: &'a Template,
+        on: &'a Value,
+        around: &'a Surroundings,
+    ) -> BoxFuture<'a, Result<Value, Problem>> {
+        async move {
+            Ok(match template {
+                Template::Constant(value) => value.clone(),
+                Template::Expression(expression) => self.evaluate(expression, on, around).await?,
+                Template::List(elements) => {
+                    let mut list = Vec::with_capacity(elements.len());
+                    for element in elements {
+                        list.push(self.fill(element, on, around).await?);
+                    }
+                    Value::Array(list)
+                }
+                Template::Object(fields) => {
+                    let mut object = Map::new();
+                    for (name, field) in fields {
+                        object.insert(name.clone(), self.fill(field, on, around).await?);
+                    }
+                    Value::Object(object)
+                }
+            })
+        }
+        .boxed()
+    }
+}
+
+/// A moment as the DSL describes one.
+fn moment(at: Timestamp) -> Value {
+    json!({"iso8601": at.to_string(), "epoch": {"seconds": at.as_second(), "milliseconds": at.as_millisecond()}})
+}
