@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Packages of the workspace that a package may use. `quorate` may use all of them.
 readonly ENGINE_USES=""
 readonly STORE_USES="quorate-engine"
-readonly WORKER_USES=""
+readonly WORKER_USES="quorate-workflow"
 readonly WORKFLOW_USES=""
 
 # Where the sources may name a library: prefixes of paths. `tests/` looks at the whole system from outside and may use
@@ -118,7 +118,7 @@ never_uses quorate-store \
     "messages and transport stop at the server's edge: the store is handed values, and its schema outlives the API" \
     tonic lapin prost
 uses_only quorate-worker "$WORKER_USES" \
-    "a worker knows the queue contract only, so that workers in other languages can do all that this one can"
+    "a worker knows the queue contract, and declarative flows, only, so that workers in other languages can do all that this one can"
 uses_only quorate-workflow "$WORKFLOW_USES" \
     "a declarative flow is checked by the server and run by the worker: what both use knows neither"
 never_uses quorate-workflow \

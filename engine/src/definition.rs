@@ -463,6 +463,8 @@ pub struct Flow {
     pub output: Option<Arc<Schema>>,
     /// What a reviewer is shown and asked, where it is of type screen.
     pub screens: Vec<Page>,
+    /// Whether its definition holds a workflow, which travels with its jobs and is no matter of the engine's.
+    pub is_declarative: bool,
 }
 
 /// What a flow is for.

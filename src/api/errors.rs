@@ -182,7 +182,8 @@ pub(super) fn rejected(rejection: Rejection) -> Status {
     }
 }
 
-fn internal() -> Status {
+/// The server failed by itself.
+pub(super) fn internal() -> Status {
     status(Code::Internal, "INTERNAL", "the server failed: its log says why", [])
 }
 

@@ -36,6 +36,9 @@ impl FlowService for Api {
         check_definition(&message.definition)?;
         let key = request_key(&principal, &message.request_id, "FlowService.Publish", &message)?;
         let flow = read_flow(&message.definition).map_err(|complaints| refuse(&complaints))?;
+        if flow.is_declarative {
+            check_workflow(message.definition.clone()).await?;
+        }
         let (principal, message, flow) = (&principal, &message, &flow);
         let work = |snapshot: Arc<Snapshot>| async move {
             let Worked { change, answer } = self.publish_flow(principal, message, flow, &snapshot).await?;
@@ -116,6 +119,18 @@ impl Api {
         let (change, row) = self.publish_version(principal, snapshot, wanted, make).await?;
         Ok(Worked { change, answer: to_message(row) })
     }
+}
+
+/// Refuses what workers could not run. It compiles every expression, which takes a while: aside, so that no call waits for it.
+async fn check_workflow(definition: String) -> Result<(), Status> {
+    let check = move || quorate_workflow::Workflow::read(&definition, Some("workflow")).map(drop);
+    let checked = tokio::task::spawn_blocking(check).await;
+    checked.map_err(|_| errors::internal())?.map_err(|complaints| {
+        errors::definition_invalid(complaints.into_iter().map(|complaint| {
+            let field = format!("{}:{} {}", complaint.line, complaint.column, complaint.path);
+            (field.trim_end().to_owned(), complaint.message)
+        }))
+    })
 }
 
 fn to_message(row: FlowVersionRow) -> v1::Flow {

@@ -26,6 +26,9 @@ use quorate_store::{
 /// How many process versions are kept compiled: more than are under way at once in most installations.
 const PROCESSES_MAX: usize = 512;
 
+/// How many flow versions' workflows are kept, most of them empty: a workflow has at most 48 KiB.
+const WORKFLOWS_MAX: usize = 512;
+
 /// A tenant's people and definitions at one version of the catalog.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -59,13 +62,16 @@ pub struct Catalog {
 
 struct Memory {
     snapshots: BTreeMap<Tenant, Arc<Snapshot>>,
+    workflows: lru::LruCache<(Tenant, VersionRef), Arc<str>>,
     processes: lru::LruCache<(Tenant, VersionRef), Arc<Process>>,
 }
 
 impl Catalog {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        let processes = lru::LruCache::new(PROCESSES_MAX.try_into().unwrap_or(std::num::NonZeroUsize::MIN));
-        let memory = Memory { snapshots: BTreeMap::new(), processes };
+        let bounded = |max: usize| max.try_into().unwrap_or(std::num::NonZeroUsize::MIN);
+        let processes = lru::LruCache::new(bounded(PROCESSES_MAX));
+        let workflows = lru::LruCache::new(bounded(WORKFLOWS_MAX));
+        let memory = Memory { snapshots: BTreeMap::new(), workflows, processes };
         Self { store, memory: Arc::new(Mutex::new(memory)) }
     }
 
@@ -109,6 +115,28 @@ impl Catalog {
         let process = Arc::new(process);
         self.lock().processes.put(key, Arc::clone(&process));
         Ok(Some(process))
+    }
+
+    /// The workflow of a flow version as JSON, which its jobs bring along; empty where its definition holds none.
+    pub(super) async fn workflow(&self, tenant: &Tenant, version: &VersionRef) -> Result<Arc<str>, StoreError> {
+        let key = (tenant.clone(), version.clone());
+        if let Some(workflow) = self.lock().workflows.get(&key) {
+            return Ok(Arc::clone(workflow));
+        }
+        let rows = self.store.flow_versions(tenant, &version.name, version.version.checked_add(1), 1).await?;
+        let row = rows.into_iter().find(|row| row.version == version.version);
+        let workflow = match row {
+            Some(row) if compile_flow(&row)?.is_declarative => {
+                let document = quorate_workflow::document_in(&row.definition, "workflow").map_err(|complaint| {
+                    StoreError::Internal(format!("flow `{}` version {}: {complaint}", row.name, row.version))
+                })?;
+                document.to_string()
+            }
+            Some(_) | None => String::new(),
+        };
+        let workflow: Arc<str> = workflow.into();
+        self.lock().workflows.put(key, Arc::clone(&workflow));
+        Ok(workflow)
     }
 
     /// The snapshot with a flow version that a job under way is bound to.

@@ -11,8 +11,8 @@ use crate::proto::{v1::Job, value};
 /// A started attempt reports this often within the silence it is allowed.
 const HEARTBEATS_PER_TIMEOUT: i32 = 3;
 
-/// The message of a job.
-pub(super) fn message(tenant: &Tenant, submission: SubmissionId, row: &JobRow) -> Job {
+/// The message of a job. `workflow` is what its flow's definition holds, or nothing.
+pub(super) fn message(tenant: &Tenant, submission: SubmissionId, row: &JobRow, workflow: &str) -> Job {
     let retry = &row.spec.retry;
     Job {
         job: row.id.to_string(),
@@ -32,6 +32,7 @@ pub(super) fn message(tenant: &Tenant, submission: SubmissionId, row: &JobRow) -
         timeout: Some(duration(milliseconds(retry.timeout))),
         heartbeat_interval: row.heartbeat_timeout.map(|timeout| duration(timeout / HEARTBEATS_PER_TIMEOUT)),
         traceparent: String::new(),
+        workflow: workflow.to_owned(),
     }
 }
 

@@ -98,7 +98,19 @@ async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<ToPublish>, stop:
 }
 
 async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
-    let messages = jobs.iter().map(|job| jobs::message(&job.tenant, job.submission, &job.job)).collect();
+    let (mut ready, mut messages) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+    for job in jobs {
+        match shared.catalog.workflow(&job.tenant, &job.job.spec.flow).await {
+            Ok(workflow) => {
+                messages.push(jobs::message(&job.tenant, job.submission, &job.job, &workflow));
+                ready.push(job);
+            }
+            Err(error) => {
+                tracing::warn!(%error, job.id = %job.job.id, "a job's flow could not be read: left to the relay")
+            }
+        }
+    }
+    let jobs = ready;
     let published = match shared.queue.publish(messages).await {
         Ok(published) => published,
         Err(error) => {

@@ -34,6 +34,7 @@ mod timers;
 mod triggers;
 mod troubles;
 mod votes;
+mod workflows;
 
 /// Makes each `async fn name(backend: Backend)` two tests, one on each backend.
 macro_rules! on_every_backend {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use quorate_store::Store;
-use quorate_worker::{Worker, WorkerBuilder};
+use quorate_worker::{Worker, WorkerBuilder, workflow::Workflows};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +101,11 @@ impl System {
 
     pub(crate) fn start_own_worker(&mut self) {
         self.worker = Some(self.run_worker(definitions::serve));
+    }
+
+    /// A worker that serves declarative flows, and none by name.
+    pub(crate) fn start_worker_that_runs(&mut self, workflows: Workflows) {
+        self.worker = Some(self.run_worker(|builder| builder.workflows(workflows.clone())));
     }
 
     pub(crate) async fn stop_worker(&mut self) {

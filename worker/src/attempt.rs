@@ -84,7 +84,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&self) -> Conclusion {
-        let Some(handler) = self.core.flows.find(&self.job.flow) else {
+        let Some(handler) = self.core.flows.find(&self.job) else {
             warn!(flow = self.job.flow, "no handler for this flow");
             // Reported, not handed back: the broker would deliver it here again and again. A later attempt may meet a
             // worker that serves it.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     FlowError, JobContext, Worker,
     flow::{self, Flows, Handler},
+    workflow::Workflows,
 };
 
 /// Jobs carried out at once, where the builder does not say.
@@ -195,6 +196,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Serves declarative flows: jobs that bring their workflow with them, whatever their name.
+    #[must_use]
+    pub fn workflows(mut self, workflows: Workflows) -> Self {
+        self.flows.workflow = Some(workflows.handler());
+        self
+    }
+
     pub(crate) fn handler(mut self, name: String, handler: Handler) -> Self {
         if self.flows.by_name.insert(name.clone(), handler).is_some() {
             self.twice = Some(name);
@@ -207,7 +215,7 @@ impl WorkerBuilder {
         if let Some(name) = self.twice.take() {
             return Err(InvalidWorker::FlowTwice(name));
         }
-        if self.flows.by_name.is_empty() && self.flows.default.is_none() {
+        if self.flows.by_name.is_empty() && self.flows.default.is_none() && self.flows.workflow.is_none() {
             return Err(InvalidWorker::NoFlow);
         }
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {

@@ -6,7 +6,7 @@ use futures::{FutureExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::JobContext;
+use crate::{JobContext, proto::Job};
 
 /// Why an attempt failed: what retry policies and fault paths look at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,11 +40,20 @@ pub(crate) type Handler = Arc<dyn Fn(JobContext, Value) -> BoxFuture<'static, Re
 pub(crate) struct Flows {
     pub(crate) by_name: HashMap<String, Handler>,
     pub(crate) default: Option<Handler>,
+    /// For jobs that bring a workflow.
+    pub(crate) workflow: Option<Handler>,
 }
 
 impl Flows {
-    pub(crate) fn find(&self, name: &str) -> Option<Handler> {
-        self.by_name.get(name).or(self.default.as_ref()).cloned()
+    /// What carries a job out. A workflow is what its flow's definition says, so it comes first; and the handler for all others
+    /// does not take its place.
+    pub(crate) fn find(&self, job: &Job) -> Option<Handler> {
+        let by_name = self.by_name.get(&job.flow);
+        if job.workflow.is_empty() {
+            by_name.or(self.default.as_ref()).cloned()
+        } else {
+            self.workflow.as_ref().or(by_name).cloned()
+        }
     }
 }
 

@@ -47,6 +47,7 @@ mod json;
 mod ledger;
 mod transport;
 mod worker;
+pub mod workflow;
 
 pub use builder::{InvalidWorker, WorkerBuilder};
 pub use context::JobContext;

@@ -1,9 +1,13 @@
-//! The stock worker: serves built-in flows. Its flags are described in `docs/workers.md`.
+//! The stock worker: serves declarative flows, and built-in ones. Its flags are described in `docs/workers.md`.
 
 use std::{collections::BTreeMap, io::IsTerminal, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind, parser::ValueSource};
-use quorate_worker::{Worker, builtin::Builtin};
+use quorate_worker::{
+    Worker,
+    builtin::Builtin,
+    workflow::{Network, Workflows},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -22,7 +26,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 #[command(
     name = "quorate-worker",
     version,
-    about = "Carries out Quorate's jobs with built-in flows",
+    about = "Carries out Quorate's jobs: declarative flows, and built-in ones",
     max_term_width = 120
 )]
 struct Arguments {
@@ -56,6 +60,12 @@ struct Arguments {
     /// Serve every other flow with this built-in one
     #[arg(long, value_name = "BUILTIN")]
     default: Option<Builtin>,
+    /// A network whose addresses declarative flows may call, though they are not public, such as 10.1.0.0/16; may be given more than once
+    #[arg(long, env = "QUORATE_ALLOW_NETWORK", value_delimiter = ',', value_name = "CIDR")]
+    allow_network: Vec<Network>,
+    /// The directory whose files are the secrets of declarative flows; otherwise `erp_token` is QUORATE_SECRET_ERP_TOKEN in the environment
+    #[arg(long, env = "QUORATE_SECRETS_DIR", value_name = "DIRECTORY")]
+    secrets_dir: Option<std::path::PathBuf>,
     /// What to log, as directives of the tracing crate
     #[arg(long, env = "QUORATE_LOG", default_value = "info,lapin=error", value_name = "FILTER")]
     log: String,
@@ -138,6 +148,14 @@ fn build(arguments: &Arguments) -> Worker {
     if let Some(builtin) = arguments.default {
         builder = builder.default_builtin(builtin);
     }
+    let mut workflows = arguments
+        .allow_network
+        .iter()
+        .fold(Workflows::default(), |workflows, network| workflows.allow_network(*network));
+    if let Some(directory) = &arguments.secrets_dir {
+        workflows = workflows.secrets_directory(directory);
+    }
+    builder = builder.workflows(workflows);
     let worker = builder.build().unwrap_or_else(|error| usage(&error.to_string()));
     let mut served: Vec<String> = flows.iter().map(|(name, builtin)| describe(name, *builtin)).collect();
     served.extend(arguments.default.map(|builtin| format!("any other as {builtin}")));

@@ -21,7 +21,7 @@ mod schema;
 pub use effects::{Effects, HttpFailure, HttpRequest, HttpResponse};
 #[doc(hidden)]
 pub use expression::evaluations;
-pub use model::Workflow;
+pub use model::{Workflow, document_in};
 pub use node::Complaint;
 pub use problem::Problem;
 pub use run::Run;

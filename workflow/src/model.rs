@@ -24,6 +24,12 @@ pub struct Workflow {
     pub(crate) tasks: Vec<Task>,
 }
 
+/// The document in a field of a definition that was checked before, as it goes with a job.
+pub fn document_in(text: &str, field: &str) -> Result<Value, Complaint> {
+    let whole = Node::read(text)?;
+    Ok(whole.get(field).map(Node::value).unwrap_or_default())
+}
+
 impl Workflow {
     /// Reads YAML or JSON that is the document, or holds it as this field. Lines are those of the text.
     pub fn read(text: &str, field: Option<&str>) -> Result<Self, Vec<Complaint>> {

@@ -75,6 +75,7 @@ pub(crate) fn flows() -> Flows {
             input: None,
             output: None,
             screens: Vec::new(),
+            is_declarative: false,
         };
         (VersionRef { name: name.to_owned(), version: 1 }, Arc::new(flow))
     };

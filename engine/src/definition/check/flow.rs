@@ -32,13 +32,16 @@ impl Checker<'_> {
             input: input.flatten(),
             output: output.flatten(),
             screens: screens?,
+            is_declarative: source.workflow.is_some(),
         })
     }
 
     /// What carries the flow out.
     fn body(&mut self, source: &source::Flow, flow_type: Option<FlowType>) {
-        if let Some(workflow) = &source.workflow {
-            self.error(workflow, "workflow", "workflows are not supported yet; use `code: {}` and a worker program");
+        if let Some(workflow) = &source.workflow
+            && flow_type == Some(FlowType::Screen)
+        {
+            self.error(workflow, "workflow", "a flow of `type: screen` has no workflow");
         }
         if let Some(screens) = &source.screens
             && flow_type.is_some_and(|flow_type| flow_type != FlowType::Screen)
@@ -51,7 +54,7 @@ impl Checker<'_> {
             0 => self.error(
                 &source.name,
                 "",
-                "a flow needs `code: {}`, or `screens` for `type: screen`: what carries it out",
+                "a flow needs `code: {}` or `workflow`, or `screens` for `type: screen`: what carries it out",
             ),
             _ => self.error(&source.name, "", "a flow has only one of `code`, `workflow` and `screens`"),
         }

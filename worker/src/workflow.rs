@@ -1,0 +1,177 @@
+//! Declarative flows: jobs that bring their workflow with them (`docs/flows.md`).
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use quorate_workflow::{Effects, HttpFailure, HttpRequest, HttpResponse, Run, Workflow};
+use serde_json::{Value, json};
+use tracing::warn;
+
+use crate::{
+    FlowError, JobContext,
+    flow::{self, Handler},
+};
+
+mod address;
+mod client;
+
+pub use address::{InvalidNetwork, Network};
+
+/// How many workflows are kept compiled; a document has at most 48 KiB, which these are kept by.
+const COMPILED_MAX: usize = 128;
+
+/// How large a secret's file is: more is no password, token or key.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a secret's variable in the environment begins with.
+const SECRET_VARIABLE: &str = "QUORATE_SECRET_";
+
+/// What declarative flows may use of this worker.
+#[derive(Clone, Debug, Default)]
+pub struct Workflows {
+    networks: Vec<Network>,
+    secrets: Option<PathBuf>,
+}
+
+impl Workflows {
+    /// Flows may call addresses of this network, though they are not public.
+    #[must_use]
+    pub fn allow_network(mut self, network: Network) -> Self {
+        self.networks.push(network);
+        self
+    }
+
+    /// Secrets are the files of this directory, by their names. Without it they are variables of the environment:
+    /// `QUORATE_SECRET_ERP_TOKEN` is `erp_token`.
+    #[must_use]
+    pub fn secrets_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.secrets = Some(directory.into());
+        self
+    }
+
+    /// What carries out the jobs that bring a workflow.
+    pub(crate) fn handler(self) -> Handler {
+        let world = Arc::new(World { client: client::Client::new(self.networks), secrets: self.secrets });
+        let compiled = Arc::new(Compiled::default());
+        flow::erase(move |context: JobContext, input: Value| {
+            let (world, compiled) = (world.clone(), compiled.clone());
+            async move {
+                let workflow = compiled.get(&context.job.workflow).await?;
+                let run = Run {
+                    id: context.job().to_owned(),
+                    metadata: json!({
+                        "attempt": context.attempt(),
+                        "flow": context.flow(),
+                        "flow_version": context.flow_version(),
+                        "process": context.process(),
+                        "stage": context.stage(),
+                        "step": context.step(),
+                        "submission": context.submission(),
+                        "tenant": context.tenant(),
+                    }),
+                };
+                tokio::select! {
+                    result = workflow.run(run, input, &*world).boxed() => result.map_err(|problem| FlowError {
+                        code: problem.code(),
+                        message: problem.to_string(),
+                        retryable: problem.is_retryable(),
+                    }),
+                    () = context.cancelled() => Err(FlowError::new("CANCELLED", "cancelled while it ran")),
+                }
+            }
+        })
+    }
+}
+
+/// Workflows that ran, compiled.
+#[derive(Default)]
+struct Compiled(Mutex<HashMap<String, Arc<Workflow>>>);
+
+impl Compiled {
+    async fn get(&self, document: &str) -> Result<Arc<Workflow>, FlowError> {
+        // A panic while the lock was held leaves the map whole: every change is one call.
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(document).cloned();
+        if let Some(workflow) = known {
+            return Ok(workflow);
+        }
+        let text = document.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let document = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            Workflow::from_json(document)
+                .map_err(|complaints| complaints.first().map(ToString::to_string).unwrap_or_default())
+        });
+        // The server has checked it: a newer one, which another worker may understand.
+        let unreadable = |reason: String| FlowError::new("WORKFLOW_UNREADABLE", reason);
+        let workflow = read.await.map_err(|error| unreadable(error.to_string()))?.map_err(unreadable)?;
+        let workflow = Arc::new(workflow);
+        let mut compiled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if compiled.len() >= COMPILED_MAX {
+            compiled.clear();
+        }
+        compiled.insert(document.to_owned(), workflow.clone());
+        Ok(workflow)
+    }
+}
+
+/// The world as it is.
+struct World {
+    client: client::Client,
+    secrets: Option<PathBuf>,
+}
+
+#[tonic::async_trait]
+impl Effects for World {
+    async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+        self.client.send(request).await
+    }
+
+    fn secret(&self, name: &str) -> Option<String> {
+        let Some(directory) = &self.secrets else {
+            return std::env::var(format!("{SECRET_VARIABLE}{}", name.to_ascii_uppercase().replace('-', "_"))).ok();
+        };
+        // Names have letters, digits, `_` and `-` only: this goes to no other directory.
+        let path = directory.join(name);
+        if fs::metadata(&path).ok()?.len() > SECRET_BYTES_MAX {
+            warn!(secret = name, "the secret's file is too large");
+            return None;
+        }
+        let text = fs::read_to_string(&path).ok()?;
+        // Editors and `echo` end a file with a line break.
+        Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+    }
+
+    async fn sleep(&self, length: Duration) {
+        tokio::time::sleep(length).await;
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn random(&self) -> f64 {
+        rand::random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_the_file_of_its_name_without_the_last_line_break() {
+        let directory = std::env::temp_dir().join(format!("quorate-secrets-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("erp_token"), "s3cret\n").unwrap();
+        let world = World { client: client::Client::new(Vec::new()), secrets: Some(directory.clone()) };
+        assert_eq!(world.secret("erp_token").as_deref(), Some("s3cret"));
+        assert_eq!(world.secret("other"), None);
+        fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -1,0 +1,186 @@
+//! An HTTP client for flows: one request a connection, to an address that was checked, and nothing followed.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Request, Uri,
+    body::Incoming,
+    client::conn::http1,
+    header::{HOST, HeaderValue, USER_AGENT},
+    http::uri::Scheme,
+};
+use hyper_util::rt::TokioIo;
+use quorate_workflow::{HttpFailure, HttpRequest, HttpResponse, VALUE_BYTES_MAX};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+};
+use tracing::warn;
+
+use super::address::{Network, is_allowed};
+
+/// How long finding a host and connecting to it takes: a host that does not answer within this is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a call takes in all. What takes longer is better started by one call and asked for by others.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How many bytes of headers an answer has.
+const HEADERS_BYTES_MAX: usize = 64 * 1024;
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("quorate-worker/", env!("CARGO_PKG_VERSION")));
+
+pub(super) struct Client {
+    networks: Vec<Network>,
+    tls: OnceLock<Option<TlsConnector>>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Client {
+    pub(super) fn new(networks: Vec<Network>) -> Self {
+        Self { networks, tls: OnceLock::new() }
+    }
+
+    pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+        let uri: Uri = request.uri.parse().map_err(|_| refused("it is no URI that can be called"))?;
+        let authority = uri.authority().ok_or_else(|| refused("the URI has no host"))?;
+        // Such names and passwords would stand in histories; there are headers for them.
+        if authority.as_str().contains('@') {
+            return Err(refused("a URI has no user and no password"));
+        }
+        let is_tls = if uri.scheme() == Some(&Scheme::HTTPS) {
+            true
+        } else if uri.scheme() == Some(&Scheme::HTTP) {
+            false
+        } else {
+            return Err(refused("a URI has to begin with http:// or https://"));
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let message = message(&request, &uri)?;
+        let call = async {
+            let stream = time::timeout(CONNECT_TIMEOUT, self.connect(&host, port, is_tls)).await;
+            let stream = stream.map_err(|_| unavailable(&host, "no connection in time"))??;
+            exchange(stream, message, &host).await
+        };
+        time::timeout(CALL_TIMEOUT, call).await.map_err(|_| unavailable(&host, "no answer in time"))?
+    }
+
+    /// Connects to an address that is allowed. The name is looked up once: what was checked is what is connected to.
+    async fn connect(&self, host: &str, port: u16, is_tls: bool) -> Result<Box<dyn Stream>, HttpFailure> {
+        let found: Vec<SocketAddr> = match lookup_host((host, port)).await {
+            Ok(found) => found.collect(),
+            Err(error) => return Err(unavailable(host, &error.to_string())),
+        };
+        let allowed: Vec<SocketAddr> =
+            found.into_iter().filter(|address| is_allowed(address.ip(), &self.networks)).collect();
+        if allowed.is_empty() {
+            let message =
+                format!("flows may not call {host}: it has no public address, and its network is not allowed");
+            return Err(HttpFailure::Refused(message));
+        }
+        let stream = TcpStream::connect(allowed.as_slice()).await;
+        let stream = stream.map_err(|error| unavailable(host, &error.to_string()))?;
+        if !is_tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| refused("the host's name cannot be checked"))?;
+        let tls = self.tls.get_or_init(connector).as_ref();
+        let tls = tls.ok_or_else(|| unavailable(host, "this worker has no certificates to check servers against"))?;
+        let stream = tls.connect(name, stream).await.map_err(|error| unavailable(host, &error.to_string()))?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// Servers are checked against the certificates that the system trusts.
+fn connector() -> Option<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        warn!(%error, "certificates of the system could not be read");
+    }
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return None;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .ok()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Some(TlsConnector::from(Arc::new(config)))
+}
+
+fn message(request: &HttpRequest, uri: &Uri) -> Result<Request<Full<Bytes>>, HttpFailure> {
+    let path = uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
+    let host = uri.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
+    let mut builder = Request::builder().method(request.method.as_str()).uri(path).header(HOST, host);
+    if !request.headers.iter().any(|(name, _)| name == USER_AGENT.as_str()) {
+        builder = builder.header(USER_AGENT, AGENT);
+    }
+    for (name, value) in &request.headers {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| refused(&format!("the header `{name}` has characters that headers cannot have")))?;
+        value.set_sensitive(true);
+        builder = builder.header(name, value);
+    }
+    builder.body(Full::from(request.body.clone())).map_err(|error| refused(&error.to_string()))
+}
+
+async fn exchange(
+    stream: Box<dyn Stream>,
+    message: Request<Full<Bytes>>,
+    host: &str,
+) -> Result<HttpResponse, HttpFailure> {
+    let failed = |error: hyper::Error| unavailable(host, &error.to_string());
+    let builder = http1::Builder::new().max_buf_size(HEADERS_BYTES_MAX).handshake(TokioIo::new(stream));
+    let (mut sender, connection) = builder.await.map_err(failed)?;
+    let answer = async {
+        let (parts, body) = sender.send_request(message).await.map_err(failed)?.into_parts();
+        let headers = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        let headers = headers.collect();
+        let body = whole(body, host).await?;
+        Ok(HttpResponse { status: parts.status.as_u16(), headers, body })
+    };
+    // The connection moves what is sent and received, and ends with this call.
+    tokio::pin!(connection, answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        ended = &mut connection => {
+            // It may have brought the whole answer before it ended.
+            ended.map_err(failed)?;
+            answer.await
+        }
+    }
+}
+
+async fn whole(body: Incoming, host: &str) -> Result<Vec<u8>, HttpFailure> {
+    let collected = Limited::new(body, VALUE_BYTES_MAX).collect().await;
+    Ok(collected.map_err(|error| unavailable(host, &error.to_string()))?.to_bytes().to_vec())
+}
+
+fn refused(reason: &str) -> HttpFailure {
+    HttpFailure::Refused(reason.to_owned())
+}
+
+fn unavailable(host: &str, reason: &str) -> HttpFailure {
+    HttpFailure::Unavailable(format!("{host}: {reason}"))
+}
