@@ -98,6 +98,7 @@ pub(super) fn is_allowed(address: IpAddr, networks: &[Network]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
 
