@@ -63,7 +63,7 @@ struct Arguments {
     /// A network whose addresses declarative flows may call, though they are not public, such as 10.1.0.0/16; may be given more than once
     #[arg(long, env = "QUORATE_ALLOW_NETWORK", value_delimiter = ',', value_name = "CIDR")]
     allow_network: Vec<Network>,
-    /// The directory whose files are the secrets of declarative flows; otherwise `erp_token` is QUORATE_SECRET_ERP_TOKEN in the environment
+    /// The directory whose files are the secrets of declarative flows; otherwise `erp_token` is `QUORATE_SECRET_ERP_TOKEN` in the environment
     #[arg(long, env = "QUORATE_SECRETS_DIR", value_name = "DIRECTORY")]
     secrets_dir: Option<std::path::PathBuf>,
     /// What to log, as directives of the tracing crate
