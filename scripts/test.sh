@@ -126,5 +126,7 @@ if [ "$fast" = false ]; then
 fi
 # Tests of the whole system start the programs from target/debug.
 phase 'build' cargo build --workspace --bins --locked
+# The example workers in other languages are tested too.
+phase 'workers' bash scripts/install-workers.sh
 phase 'services' bash scripts/services.sh up --dir "$services"
 phase 'tests' run_tests "$@"

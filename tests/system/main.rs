@@ -25,6 +25,7 @@ mod items;
 mod jobs;
 mod kills;
 mod locks;
+mod languages;
 mod operations;
 mod records;
 mod refusals;

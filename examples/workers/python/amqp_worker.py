@@ -1,0 +1,163 @@
+"""A worker over AMQP, with pika. Flows run in threads; the connection belongs to the main thread alone, which also
+sends the heartbeats: a flow that takes an hour holds up neither the broker's heartbeats nor Quorate's."""
+
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+import pika
+from pika.exceptions import AMQPError
+
+from flows import FlowError, Job, run
+
+URL = os.environ.get("QUORATE_AMQP_URL", "amqp://localhost")
+PREFIX = os.environ.get("QUORATE_AMQP_PREFIX", "quorate")
+TASK_QUEUES = os.environ.get("QUORATE_TASK_QUEUE", "default,erp").split(",")
+CONCURRENCY = int(os.environ.get("QUORATE_CONCURRENCY", "4"))
+GRACE_SECONDS = float(os.environ.get("QUORATE_GRACE", "30"))
+WORKER = f"{socket.gethostname()}:{os.getpid()}"
+
+# How long the loop sleeps when nothing comes: heartbeats are late by no more than this.
+TICK_SECONDS = 0.2
+# After this a job lives by its heartbeats: the broker does not let a delivery wait for ever.
+HELD_SECONDS_MAX = 300
+RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 0.5, 30.0
+PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/json")
+
+log = logging.getLogger("worker")
+
+
+@dataclass
+class Running:
+    job: Job
+    tag: int | None  # None: acknowledged already, or delivered on a connection that is gone
+    started: float
+    heartbeat: float
+    report: dict | None = None  # the last one, until it is confirmed
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.running: dict[tuple[str, int], Running] = {}
+        self.finished: queue.SimpleQueue[tuple[Running, dict]] = queue.SimpleQueue()
+        self.stopping = threading.Event()
+        self.stop_at = float("inf")
+
+    def stop(self, *_: object) -> None:
+        self.stop_at = min(self.stop_at, time.monotonic() + GRACE_SECONDS)
+        self.stopping.set()
+
+    def serve(self) -> None:
+        pause = RECONNECT_SECONDS_MIN
+        while not self.is_over():
+            try:
+                connection = pika.BlockingConnection(pika.URLParameters(URL))
+                try:
+                    self.connect(connection)
+                    pause = RECONNECT_SECONDS_MIN
+                    self.loop()
+                finally:
+                    if connection.is_open:
+                        connection.close()
+            except (AMQPError, OSError) as error:
+                log.warning("the broker is away: %s", type(error).__name__)
+                time.sleep(pause)
+                pause = min(pause * 2, RECONNECT_SECONDS_MAX)
+            for running in self.running.values():
+                running.tag = None  # what was not acknowledged comes again
+
+    def connect(self, connection: pika.BlockingConnection) -> None:
+        self.connection, self.channel = connection, connection.channel()
+        self.channel.confirm_delivery()  # basic_publish waits for the confirm, and raises without one
+        # Counted for each consumer: every queue gets an equal share.
+        self.channel.basic_qos(prefetch_count=max(1, CONCURRENCY // len(TASK_QUEUES)))
+        self.channel.exchange_declare(f"{PREFIX}.jobs", "direct", durable=True)
+        dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{PREFIX}.dead"}
+        for name in TASK_QUEUES:  # passive=True where the server was configured to make them of another type
+            self.channel.queue_declare(f"{PREFIX}.jobs.{name}", durable=True, arguments=dead)
+            self.channel.queue_bind(f"{PREFIX}.jobs.{name}", f"{PREFIX}.jobs", name)
+        if not self.stopping.is_set():
+            self.consumers = [self.channel.basic_consume(f"{PREFIX}.jobs.{name}", self.take) for name in TASK_QUEUES]
+            log.info("serving %s", ", ".join(TASK_QUEUES))
+        else:
+            self.consumers = []
+
+    def loop(self) -> None:
+        while not self.is_over():
+            self.connection.process_data_events(time_limit=TICK_SECONDS)
+            while not self.finished.empty():
+                running, running.report = self.finished.get()
+            for key, running in list(self.running.items()):
+                if running.report is not None:
+                    self.send(running.report)
+                    self.acknowledge(running)  # only now: who dies before gets the job again
+                    del self.running[key]
+                else:
+                    self.keep_alive(running)
+            if self.stopping.is_set():
+                while self.consumers:  # what is in the buffer already goes back by itself
+                    self.channel.basic_cancel(self.consumers.pop())
+        for running in self.running.values():
+            running.job.cancelled.set()
+            if running.tag is None:  # acknowledged long ago: nobody else would get it
+                self.send(running.job.failed(FlowError("WORKER_STOPPED", "the worker stopped")))
+
+    def take(self, _channel, method, _properties, body: bytes) -> None:
+        try:
+            job = Job.read(json.loads(body))
+        except (ValueError, RecursionError) as error:
+            log.error("rejected: %s", error)
+            return self.channel.basic_reject(method.delivery_tag, requeue=False)
+        if self.stopping.is_set():
+            return self.channel.basic_nack(method.delivery_tag, requeue=True)
+        known = self.running.get((job.job, job.attempt))
+        if known is not None:  # it came again while it runs: the new delivery is the one to acknowledge
+            known.tag = method.delivery_tag
+            return
+        now = time.monotonic()
+        running = self.running[job.job, job.attempt] = Running(job, method.delivery_tag, now, now)
+        self.send(job.report("STARTED", worker=WORKER))
+        threading.Thread(target=self.carry_out, args=[running], daemon=True).start()
+
+    def carry_out(self, running: Running) -> None:
+        self.finished.put((running, run(running.job)))
+        try:
+            self.connection.add_callback_threadsafe(lambda: None)  # wakes the loop
+        except AMQPError:
+            pass  # it will see it when it is connected again
+
+    def keep_alive(self, running: Running) -> None:
+        job, now = running.job, time.monotonic()
+        if job.timeout is not None and now - running.started > job.timeout:
+            job.cancelled.set()  # a result would come too late, and be refused
+        if job.heartbeat_interval is not None and now - running.heartbeat >= job.heartbeat_interval / 3:
+            running.heartbeat = now
+            self.send(job.report("HEARTBEAT"))
+        if now - running.started > HELD_SECONDS_MAX:
+            self.acknowledge(running)
+
+    def send(self, report: dict) -> None:
+        self.channel.basic_publish("", f"{PREFIX}.results", json.dumps(report), PERSISTENT, mandatory=True)
+
+    def acknowledge(self, running: Running) -> None:
+        if running.tag is not None:
+            self.channel.basic_ack(running.tag)
+            running.tag = None
+
+    def is_over(self) -> bool:
+        return self.stopping.is_set() and (not self.running or time.monotonic() > self.stop_at)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    worker = Worker()
+    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGINT, worker.stop)
+    worker.serve()
