@@ -83,7 +83,7 @@ async fn serving(command: &mut Command) -> Program {
     program
 }
 
-/// The kinds of a history's events, without those that say how often an attempt was made.
+/// The kinds of a history's events.
 fn kinds(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| event.kind.to_parts().0).collect()
 }
