@@ -17,7 +17,6 @@ mod pages;
 mod preview;
 mod process;
 mod record;
-mod screen;
 mod submission;
 mod versions;
 mod work_item;

@@ -17,7 +17,6 @@ mod output;
 mod preview;
 mod process_tests;
 mod record;
-mod screen;
 mod server;
 mod show;
 mod submit;
@@ -129,8 +128,6 @@ pub(crate) enum Command {
     Reject(inbox::RejectArgs),
     /// Abstain from deciding work items, where their step allows it
     Abstain(inbox::ApproveArgs),
-    /// Decide a work item with what its screen asks
-    SubmitScreen(screen::SubmitScreenArgs),
     /// Let somebody decide in your place, for a time
     Delegate(delegation::DelegateArgs),
     /// Delete things
@@ -268,7 +265,6 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Approve(args) => inbox::approve(&args, session).await,
         Command::Reject(args) => inbox::reject(&args, session).await,
         Command::Abstain(args) => inbox::abstain(&args, session).await,
-        Command::SubmitScreen(args) => screen::submit(args, session).await,
         Command::Delegate(args) => delegation::delegate(args, session).await,
         Command::Delete(command) => delegation::delete(command, session).await,
         Command::Claim(args) => items::claim(args, session).await,

@@ -134,20 +134,6 @@ impl WorkItemService for Api {
         Ok(Response::new(v1::WorkItemServiceBatchDecideResponse { results }))
     }
 
-    async fn get_screen(
-        &self,
-        request: Request<v1::WorkItemServiceGetScreenRequest>,
-    ) -> Result<Response<v1::WorkItemServiceGetScreenResponse>, Status> {
-        self.get_work_item_screen(request).await
-    }
-
-    async fn submit_screen(
-        &self,
-        request: Request<v1::WorkItemServiceSubmitScreenRequest>,
-    ) -> Result<Response<v1::WorkItemServiceSubmitScreenResponse>, Status> {
-        self.submit_work_item_screen(request).await
-    }
-
     async fn claim(
         &self,
         request: Request<v1::WorkItemServiceClaimRequest>,
@@ -319,7 +305,18 @@ impl Api {
         message: &v1::WorkItemServiceDecideRequest,
         key: Option<(RequestKey, Hash)>,
     ) -> Result<Answer, Status> {
-        let command = Command::Decide(decision(principal, work_item, message)?);
+        let verdict = verdict(message.verdict())?;
+        let record_digest = record_digest(&message.record_digest)?;
+        check_text("channel", &message.channel, CHANNEL_BYTES_MAX)?;
+        let channel = if message.channel.is_empty() { "API" } else { &message.channel };
+        let command = Command::Decide(Decide {
+            work_item,
+            actor: principal.name.clone(),
+            verdict,
+            comment: comment(&message.comment)?,
+            channel: channel.to_owned(),
+            record_digest,
+        });
         let answer = self.ask(&principal.tenant, submission, Ask::Command(command), key).await;
         self.settle(&principal.tenant, answer).await
     }
@@ -340,7 +337,7 @@ impl Api {
         Ok((work_item_of(&state, id), state))
     }
 
-    pub(super) async fn submissions_of(
+    async fn submissions_of(
         &self,
         principal: &Principal,
         ids: &[WorkItemId],
@@ -348,24 +345,6 @@ impl Api {
         let found = self.scheduler.store().submissions_of(&principal.tenant, ids).await;
         Ok(found.map_err(|error| errors::store(&error))?.into_iter().collect())
     }
-}
-
-/// The decision that a message asks for.
-pub(super) fn decision(
-    principal: &Principal,
-    work_item: WorkItemId,
-    message: &v1::WorkItemServiceDecideRequest,
-) -> Result<Decide, Status> {
-    check_text("channel", &message.channel, CHANNEL_BYTES_MAX)?;
-    let channel = if message.channel.is_empty() { "API" } else { &message.channel };
-    Ok(Decide {
-        work_item,
-        actor: principal.name.clone(),
-        verdict: verdict(message.verdict())?,
-        comment: comment(&message.comment)?,
-        channel: channel.to_owned(),
-        record_digest: record_digest(&message.record_digest)?,
-    })
 }
 
 fn verdict(verdict: v1::Verdict) -> Result<Verdict, Status> {
@@ -404,6 +383,6 @@ fn assignee(to: Option<&v1::Assignee>) -> Result<Assignee, Status> {
     }
 }
 
-pub(super) fn not_found() -> Status {
+fn not_found() -> Status {
     errors::rejected(Refusal::WorkItemNotFound.into())
 }

@@ -539,60 +539,6 @@ impl work_item_service_server::WorkItemService for Fake {
         Ok(Response::new(v1::WorkItemServiceBatchDecideResponse { results: results.collect() }))
     }
 
-    /// Every item has a screen of two pages.
-    async fn get_screen(
-        &self,
-        request: Request<v1::WorkItemServiceGetScreenRequest>,
-    ) -> Result<Response<v1::WorkItemServiceGetScreenResponse>, Status> {
-        let text =
-            |text: &str| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(text.to_owned())) };
-        let shown = v1::ShownValue { label: "Vendor".to_owned(), value: Some(text("ACME")) };
-        let object = |json: &str| crate::proto::value::from_json(&serde_json::from_str(json).unwrap());
-        let look = v1::ScreenPage {
-            name: "look".to_owned(),
-            title: request.get_ref().id.clone(),
-            shown: vec![shown],
-            ..v1::ScreenPage::default()
-        };
-        let schema = r#"{"type": "object", "required": ["cost_center"],
-            "properties": {"cost_center": {"type": "string", "title": "Cost center"}, "limit": {"type": "number"}}}"#;
-        let booking = v1::ScreenPage {
-            name: "booking".to_owned(),
-            title: "How it is booked".to_owned(),
-            schema: Some(object(schema)),
-            values: Some(object(r#"{"limit": 50}"#)),
-            ..v1::ScreenPage::default()
-        };
-        let screen = v1::Screen {
-            flow: "purchase-review".to_owned(),
-            flow_version: 2,
-            record_digest: DIGEST.to_owned(),
-            pages: vec![look, booking],
-        };
-        Ok(Response::new(v1::WorkItemServiceGetScreenResponse { screen: Some(screen) }))
-    }
-
-    /// Decides as without a screen; the comment shows what was filled in.
-    async fn submit_screen(
-        &self,
-        request: Request<v1::WorkItemServiceSubmitScreenRequest>,
-    ) -> Result<Response<v1::WorkItemServiceSubmitScreenResponse>, Status> {
-        let actor = caller(&request)?;
-        let screen = request.into_inner();
-        let values = screen.values.unwrap_or_default().fields.into_keys().collect::<Vec<_>>().join(" ");
-        let decision = v1::WorkItemServiceDecideRequest {
-            id: screen.id,
-            verdict: screen.verdict,
-            comment: format!("{} {values}", screen.comment),
-            record_digest: screen.record_digest,
-            channel: screen.channel,
-            request_id: screen.request_id,
-        };
-        let item = Fake::decide(self, &decision, &actor)?;
-        let submission_status = self.find(&item.submission)?.status;
-        Ok(Response::new(v1::WorkItemServiceSubmitScreenResponse { work_item: Some(item), submission_status }))
-    }
-
     async fn claim(
         &self,
         request: Request<v1::WorkItemServiceClaimRequest>,

@@ -217,7 +217,7 @@ fn report_batch(
     if failed { Err(Failure::Reported) } else { Ok(()) }
 }
 
-pub(super) fn status(item: &WorkItem) -> &'static str {
+fn status(item: &WorkItem) -> &'static str {
     enum_name(item.status().as_str_name(), "WORK_ITEM_STATUS_")
 }
 

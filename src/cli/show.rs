@@ -14,7 +14,7 @@ use crate::{
         failure::answered,
         inbox::{decided_by, print_items},
         output::{Format, Session, enum_name, status_name, to_json},
-        record, screen,
+        record,
         table::{Table, print_fields, time},
         watch::in_round,
     },
@@ -36,8 +36,6 @@ pub(crate) enum GetCommand {
     Job(IdArgs),
     /// Show work items
     WorkItem(IdArgs),
-    /// Show what the screen of a work item shows and asks
-    Screen(screen::GetScreenArgs),
     /// Show who has locked a record, and whether somebody may edit it
     Lock(record::GetLockArgs),
 }
@@ -223,7 +221,6 @@ pub(crate) async fn get(command: &GetCommand, session: &mut Session<'_, '_>) -> 
             };
             get_all(&args.ids, fetch, print_submission, session).await
         }
-        GetCommand::Screen(args) => screen::get(args, session).await,
         GetCommand::Lock(args) => record::get_lock(args, session).await,
         GetCommand::Process(args) => {
             let fetch = async |name: String| {

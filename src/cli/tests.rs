@@ -361,34 +361,6 @@ eve may edit it
 }
 
 #[tokio::test]
-async fn a_screen_is_shown_and_submitted() {
-    let (fake, server) = Fake::start().await;
-    submit(&server).await;
-    let shown = run_as("bob", &server, &["get", "screen", "item-s1"]).await;
-    let expected = "\
-screen flow purchase-review, version 2
-
-look: item-s1
-Vendor  ACME
-
-booking: How it is booked
-  --values cost_center: Cost center (string, needed)
-  --values limit: limit (number, 50 at first)
-";
-    assert_eq!((shown.code, shown.out.as_str()), (0, expected), "{shown:?}");
-    let values = ["submit-screen", "item-s1", "--approve", "--values", r#"{"cost_center": "X1"}"#, "--comment", "fine"];
-    let submitted = run_as("bob", &server, &values).await;
-    assert_eq!(
-        (submitted.code, submitted.out.as_str()),
-        (0, "item-s1: APPROVED; submission s1: APPROVED\n"),
-        "{submitted:?}"
-    );
-    let items: Vec<_> =
-        fake.only().stages.into_iter().flat_map(|stage| stage.steps).flat_map(|step| step.work_items).collect();
-    assert_eq!(items[0].decision.as_ref().unwrap().comment, "fine cost_center");
-}
-
-#[tokio::test]
 async fn several_items_are_decided_each_for_itself() {
     let (_, server) = Fake::start().await;
     for _ in 0..3 {

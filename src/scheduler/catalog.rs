@@ -140,7 +140,7 @@ impl Catalog {
     }
 
     /// The snapshot with a flow version that a job under way is bound to.
-    pub async fn with_flow(
+    pub(super) async fn with_flow(
         &self,
         tenant: &Tenant,
         snapshot: Arc<Snapshot>,
