@@ -17,6 +17,7 @@ mod pages;
 mod preview;
 mod process;
 mod record;
+mod screens;
 mod submission;
 mod versions;
 mod work_item;

@@ -17,6 +17,7 @@ mod output;
 mod preview;
 mod process_tests;
 mod record;
+mod screens;
 mod server;
 mod show;
 mod submit;
@@ -147,6 +148,8 @@ pub(crate) enum Command {
     Answer(items::AnswerArgs),
     /// Send a submission back to an earlier stage, in a new round: where the step allows it, or by an administrator
     SendBack(items::SendBackArgs),
+    /// Decide a work item with what its screen asks
+    SubmitScreen(screens::SubmitScreenArgs),
     /// Take a submission back: by its submitter, or an administrator
     Recall(operate::EndArgs),
     /// End a submission: by an administrator
@@ -274,6 +277,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         Command::Ask(args) => items::ask(args, session).await,
         Command::Answer(args) => items::answer(args, session).await,
         Command::SendBack(args) => items::send_back(args, session).await,
+        Command::SubmitScreen(args) => screens::submit_screen(args, session).await,
         Command::Recall(args) => operate::recall(args, session).await,
         Command::Cancel(args) => operate::cancel(args, session).await,
         Command::Comment(args) => operate::comment(args, session).await,

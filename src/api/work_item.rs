@@ -247,6 +247,25 @@ impl WorkItemService for Api {
             submission_status: convert::submission_status(state.status).into(),
         }))
     }
+
+    async fn get_screen(
+        &self,
+        request: Request<v1::WorkItemServiceGetScreenRequest>,
+    ) -> Result<Response<v1::WorkItemServiceGetScreenResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Reviewer]).await?;
+        let id = parse_id("id", &message.id)?;
+        let submissions = self.submissions_of(&principal, &[id]).await?;
+        let submission = *submissions.get(&id).ok_or_else(not_found)?;
+        Ok(Response::new(self.screen(&principal, id, submission).await?))
+    }
+
+    async fn submit_screen(
+        &self,
+        request: Request<v1::WorkItemServiceSubmitScreenRequest>,
+    ) -> Result<Response<v1::WorkItemServiceSubmitScreenResponse>, Status> {
+        let (principal, message) = self.caller(request, &[Role::Reviewer]).await?;
+        Ok(Response::new(self.submit_on_screen(&principal, &message).await?))
+    }
 }
 
 impl Api {
@@ -305,24 +324,13 @@ impl Api {
         message: &v1::WorkItemServiceDecideRequest,
         key: Option<(RequestKey, Hash)>,
     ) -> Result<Answer, Status> {
-        let verdict = verdict(message.verdict())?;
-        let record_digest = record_digest(&message.record_digest)?;
-        check_text("channel", &message.channel, CHANNEL_BYTES_MAX)?;
-        let channel = if message.channel.is_empty() { "API" } else { &message.channel };
-        let command = Command::Decide(Decide {
-            work_item,
-            actor: principal.name.clone(),
-            verdict,
-            comment: comment(&message.comment)?,
-            channel: channel.to_owned(),
-            record_digest,
-        });
+        let command = Command::Decide(decide_command(principal, work_item, message)?);
         let answer = self.ask(&principal.tenant, submission, Ask::Command(command), key).await;
         self.settle(&principal.tenant, answer).await
     }
 
     /// Carries out a command on a work item, and answers with the item and its submission after it.
-    async fn on_item(
+    pub(super) async fn on_item(
         &self,
         principal: &Principal,
         id: &str,
@@ -345,6 +353,26 @@ impl Api {
         let found = self.scheduler.store().submissions_of(&principal.tenant, ids).await;
         Ok(found.map_err(|error| errors::store(&error))?.into_iter().collect())
     }
+}
+
+/// A decision as it is asked for.
+pub(super) fn decide_command(
+    principal: &Principal,
+    work_item: WorkItemId,
+    message: &v1::WorkItemServiceDecideRequest,
+) -> Result<Decide, Status> {
+    let verdict = verdict(message.verdict())?;
+    let record_digest = record_digest(&message.record_digest)?;
+    check_text("channel", &message.channel, CHANNEL_BYTES_MAX)?;
+    let channel = if message.channel.is_empty() { "API" } else { &message.channel };
+    Ok(Decide {
+        work_item,
+        actor: principal.name.clone(),
+        verdict,
+        comment: comment(&message.comment)?,
+        channel: channel.to_owned(),
+        record_digest,
+    })
 }
 
 fn verdict(verdict: v1::Verdict) -> Result<Verdict, Status> {

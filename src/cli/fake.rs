@@ -12,6 +12,7 @@ use std::{
 
 use futures::Stream;
 use prost_types::Timestamp;
+use serde_json::json;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -20,6 +21,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Request, Response, Status, async_trait, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::cli::data;
 use crate::proto::v1::{
     self, Assignee, AssigneeKind, Decision, Process, Record, StageRun, StageRunStatus, StepRun, StepRunStatus,
     Submission, SubmissionStatus, Verdict, VersionStatus, WorkItem, WorkItemStatus, flow_service_server,
@@ -620,6 +622,50 @@ impl work_item_service_server::WorkItemService for Fake {
         let submission = self.change(&item.submission, |submission| submission.stages[0].sent_back = Some(sent_back));
         let submission_status = submission.status;
         Ok(Response::new(v1::WorkItemServiceSendBackResponse { work_item: Some(item), submission_status }))
+    }
+
+    async fn get_screen(
+        &self,
+        request: Request<v1::WorkItemServiceGetScreenRequest>,
+    ) -> Result<Response<v1::WorkItemServiceGetScreenResponse>, Status> {
+        let work_item = Some(self.find_item(&request.get_ref().id)?);
+        let shown = v1::ShownValue { label: "Vendor".into(), value: Some("ACME".to_owned().into()) };
+        let schema = data::to_struct(&json!({ "properties": { "cost_center": { "title": "Cost center" } } })).unwrap();
+        let values = data::to_struct(&json!({ "cost_center": "4711" })).unwrap();
+        let page = v1::ScreenPage {
+            name: "look".into(),
+            title: "The purchase".into(),
+            description: "Is the vendor known?".into(),
+            shown: vec![shown],
+            schema: Some(schema),
+            values: Some(values),
+        };
+        let (flow, record_digest) = ("purchase-review".to_owned(), DIGEST.to_owned());
+        let screen = Some(v1::Screen { flow, flow_version: 2, record_digest, pages: vec![page] });
+        Ok(Response::new(v1::WorkItemServiceGetScreenResponse { screen, work_item }))
+    }
+
+    async fn submit_screen(
+        &self,
+        request: Request<v1::WorkItemServiceSubmitScreenRequest>,
+    ) -> Result<Response<v1::WorkItemServiceSubmitScreenResponse>, Status> {
+        let by = caller(&request)?;
+        let request = request.into_inner();
+        if !request.values.is_some_and(|values| values.fields.contains_key("cost_center")) {
+            return Err(Status::invalid_argument("nothing was filled in"));
+        }
+        let decide = v1::WorkItemServiceDecideRequest {
+            id: request.id,
+            verdict: request.verdict,
+            comment: request.comment,
+            record_digest: request.record_digest,
+            channel: request.channel,
+            request_id: request.request_id,
+        };
+        let item = Fake::decide(self, &decide, &by)?;
+        let submission_status = self.find(&item.submission)?.status;
+        let work_item = Some(item);
+        Ok(Response::new(v1::WorkItemServiceSubmitScreenResponse { work_item, submission_status }))
     }
 }
 

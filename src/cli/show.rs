@@ -15,6 +15,7 @@ use crate::{
         inbox::{decided_by, print_items},
         output::{Format, Session, enum_name, status_name, to_json},
         record,
+        screens,
         table::{Table, print_fields, time},
         watch::in_round,
     },
@@ -38,6 +39,8 @@ pub(crate) enum GetCommand {
     WorkItem(IdArgs),
     /// Show who has locked a record, and whether somebody may edit it
     Lock(record::GetLockArgs),
+    /// Show what the screens of work items show and ask
+    Screen(IdArgs),
 }
 
 /// What to show, by id.
@@ -222,6 +225,10 @@ pub(crate) async fn get(command: &GetCommand, session: &mut Session<'_, '_>) -> 
             get_all(&args.ids, fetch, print_submission, session).await
         }
         GetCommand::Lock(args) => record::get_lock(args, session).await,
+        GetCommand::Screen(args) => {
+            let fetch = async |id: String| screens::get_screen(&client, &id).await;
+            get_all(&args.ids, fetch, screens::print_screen, session).await
+        }
         GetCommand::Process(args) => {
             let fetch = async |name: String| {
                 let request = v1::ProcessServiceGetRequest { name, version: args.version.unwrap_or(0) };

@@ -57,7 +57,10 @@ fn the_arguments_are_consistent() {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let wrong: [&[&str]; 21] = [
+    let wrong: [&[&str]; 24] = [
+        &["submit-screen", "item"],
+        &["submit-screen", "item", "--reject"],
+        &["submit-screen", "item", "--approve", "--abstain"],
         &["reassign", "item", "--to", "team:x"],
         &["reassign", "item"],
         &["override", "approve", "item"],
@@ -291,6 +294,22 @@ async fn work_items_are_claimed_passed_on_asked_about_and_sent_back() {
     assert_eq!(back.out, "submission s1: sent back to draft; IN_PROGRESS\n");
     assert_eq!(fake.only().stages[0].sent_back.as_ref().unwrap().comment, "clause 4 is missing");
     assert_eq!(run_as("bob", &server, &["claim", "item-s9"]).await.code, 4);
+}
+
+#[tokio::test]
+async fn a_screen_is_shown_and_submitted() {
+    let (_, server) = Fake::start().await;
+    submit(&server).await;
+    let shown = run_as("bob", &server, &["get", "screen", "item-s1"]).await;
+    let told = "purchase-review version 2\n\nThe purchase\n  Is the vendor known?\n  Vendor: \"ACME\"\n";
+    assert_eq!(shown.out, format!("{told}  cost_center (Cost center) = \"4711\"\n"));
+    let shown = run_as("bob", &server, &["get", "screen", "item-s1", "-o", "json"]).await;
+    assert_eq!(shown.json()["pages"][0]["shown"][0]["value"], "ACME");
+    let unfit = run_as("bob", &server, &["submit-screen", "item-s1", "--approve", "--values", "{}"]).await;
+    assert_ne!(unfit.code, 0);
+    let values = r#"{"cost_center": "4711"}"#;
+    let submitted = run_as("bob", &server, &["submit-screen", "item-s1", "--approve", "--values", values]).await;
+    assert_eq!(submitted.out, "item-s1: APPROVED; submission s1: APPROVED\n");
 }
 
 #[tokio::test]

@@ -99,7 +99,8 @@ fn check_text(text: &str, path: &str) -> Result<(), BadData> {
     if text.contains('\0') { Err(BadData::Nul { path: path.to_owned() }) } else { Ok(()) }
 }
 
-fn value_from_json(json: &Json) -> Value {
+/// The message of any JSON.
+pub fn value_from_json(json: &Json) -> Value {
     let kind = match json {
         Json::Null => Kind::NullValue(0),
         Json::Bool(value) => Kind::BoolValue(*value),

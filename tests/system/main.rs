@@ -31,6 +31,7 @@ mod records;
 mod refusals;
 mod replicas;
 mod requests;
+mod screens;
 mod timers;
 mod triggers;
 mod troubles;
