@@ -6,6 +6,7 @@
 mod apply;
 mod bench;
 mod data;
+mod dead;
 mod delegation;
 mod documents;
 mod explain;
@@ -186,6 +187,9 @@ pub(crate) enum Command {
     Deactivate(operate::DeactivateCommand),
     /// Ask whether the server serves: exit code 0 if it does, else 1
     Health(operate::HealthArgs),
+    /// Look at the messages that could not be processed, and give them back, on the broker
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Measure the server: how many submissions it completes, and how long each takes
@@ -240,6 +244,7 @@ async fn dispatch(cli: Cli, screen: &mut Screen<'_>) -> Result<(), Failure> {
         Command::Token(command) => return server::serve::token(command).await.map_err(Failure::Failed),
         Command::Completions(args) => return completions(&args, screen),
         Command::Test(args) => return process_tests::test(&args, global.output, screen),
+        Command::Dead(command) => return dead::dead(command, global.output, screen).await,
         _ => {}
     }
     let connection =
@@ -301,6 +306,7 @@ async fn call(command: Command, session: &mut Session<'_, '_>) -> Result<(), Fai
         | Command::Token(_)
         | Command::Completions(_)
         | Command::Test(_)
+        | Command::Dead(_)
         | Command::Health(_) => Ok(()),
     }
 }

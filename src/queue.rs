@@ -15,7 +15,9 @@ mod rabbit;
 mod topology;
 
 pub use memory::MemoryQueue;
-pub use rabbit::{InvalidAmqpUrl, RabbitConfig, RabbitQueue};
+pub use rabbit::{
+    DeadLetter, DeadLetters, DeadLettersError, Fate, InvalidAmqpUrl, Looked, NotRequeued, RabbitConfig, RabbitQueue,
+};
 pub use topology::{Names, QueueType, TASK_QUEUE_NAME_MAX, is_task_queue_name};
 
 /// The bound of a job's or a report's JSON, in bytes (DESIGN 6).

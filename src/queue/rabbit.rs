@@ -28,7 +28,10 @@ use crate::{
 
 mod connection;
 mod consumer;
+mod dead;
 mod publisher;
+
+pub use dead::{DeadLetter, DeadLetters, DeadLettersError, Fate, Looked, NotRequeued};
 
 /// Reports taken from the broker and not yet settled: a few commits' worth of a busy server, and at most 256 MiB.
 const RESULTS_PREFETCH: u16 = 1000;

@@ -93,6 +93,12 @@ impl Names {
         format!("{}.records", self.prefix)
     }
 
+    /// Whether this is the name of a queue that messages are processed from, one of those above.
+    pub(super) fn has_queue(&self, queue: &str) -> bool {
+        let task_queue = queue.strip_prefix(&self.jobs_queue(""));
+        task_queue.is_some_and(is_task_queue_name) || queue == self.results_queue() || queue == self.records_queue()
+    }
+
     /// The queue of what could not be processed.
     pub fn dead_queue(&self) -> String {
         format!("{}.dead", self.prefix)

@@ -1,0 +1,149 @@
+//! Dead letters on a real broker: looked at without losing one, and given back to where they came from.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod queue_support;
+
+use std::process::{Command, Output};
+
+use futures::StreamExt;
+use lapin::{
+    options::{BasicGetOptions, BasicRejectOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+use queue_support::{Corner, amqp_url, until, within};
+use quorate::{
+    proto::v1::{Job, JobReport},
+    queue::{DeadLetter, DeadLetters, Fate, Queue},
+};
+
+async fn letters(corner: &Corner) -> Vec<DeadLetter> {
+    let dead = DeadLetters::open(&corner.config()).await.unwrap();
+    let mut letters = Vec::new();
+    dead.look(|letter| {
+        letters.push(letter.clone());
+        Fate::Stay
+    })
+    .await
+    .unwrap();
+    dead.close().await;
+    letters
+}
+
+async fn buried(corner: &Corner, count: usize) -> Vec<DeadLetter> {
+    until("the dead letters", || async { Some(letters(corner).await).filter(|letters| letters.len() == count) }).await
+}
+
+#[tokio::test]
+async fn letters_keep_their_order_and_their_ids_and_go_back_to_where_they_came_from() {
+    let corner = Corner::new().await;
+    let queue = corner.queue().await;
+    assert_eq!(letters(&corner).await, []);
+    let mut reports = queue.reports();
+    let results = corner.names.results_queue();
+    for body in ["not json", "nor this"] {
+        corner.put(&results, body.as_bytes()).await;
+    }
+    let first = buried(&corner, 2).await;
+    let seen: Vec<_> = first.iter().map(|letter| (letter.queue.as_str(), letter.body.as_slice())).collect();
+    assert_eq!(seen, [(results.as_str(), b"not json".as_slice()), (results.as_str(), b"nor this")]);
+    assert!(first.iter().all(|letter| letter.reason.starts_with("not the JSON of") && letter.died_at.is_some()));
+    assert_eq!(buried(&corner, 2).await, first);
+
+    // A worker rejects what it cannot read: the broker says where that came from.
+    queue
+        .publish(vec![Job { job: "job-1".into(), attempt: 1, task_queue: "default".into(), ..Job::default() }])
+        .await
+        .unwrap();
+    let jobs = corner.names.jobs_queue("default");
+    let job = corner.channel.basic_get(jobs.as_str().into(), BasicGetOptions::default()).await.unwrap().unwrap();
+    job.delivery.acker.reject(BasicRejectOptions { requeue: false }).await.unwrap();
+    let rejected = buried(&corner, 3).await.pop().unwrap();
+    assert_eq!((rejected.queue.as_str(), rejected.reason.as_str()), (jobs.as_str(), "rejected"));
+    assert_eq!((rejected.message_id.as_deref(), rejected.died_at.is_some()), (Some("job-1/1"), true));
+
+    let dead = DeadLetters::open(&corner.config()).await.unwrap();
+    let judge = |letter: &DeadLetter| if letter.id == rejected.id { Fate::Requeue } else { Fate::Stay };
+    assert_eq!(dead.look(judge).await.unwrap().requeued, [rejected.id.as_str()]);
+    dead.close().await;
+    assert_eq!(buried(&corner, 2).await, first);
+    let again = corner.get(&jobs).await.unwrap();
+    assert_eq!(again.delivery.data, rejected.body);
+    let headers = again.delivery.properties.headers().clone().unwrap_or_default();
+    assert!(headers.inner().keys().all(|name| !name.as_str().contains("death")), "{headers:?}");
+
+    corner.put_report(&JobReport { job: "job-1".into(), ..JobReport::default() }).await;
+    assert_eq!(within("a report", reports.next()).await.unwrap().body.job, "job-1");
+    drop(reports);
+    queue.close().await;
+    corner.clean_up(&["default"]).await;
+}
+
+#[tokio::test]
+async fn what_has_no_way_back_stays() {
+    let corner = Corner::new().await;
+    let queue = corner.queue().await;
+    corner.put(&corner.names.dead_queue(), b"put here by hand").await;
+    let dead = DeadLetters::open(&corner.config()).await.unwrap();
+    let looked = dead.look(|_| Fate::Requeue).await.unwrap();
+    assert_eq!((looked.requeued.len(), looked.not_requeued.len()), (0, 1));
+    dead.close().await;
+    assert_eq!(buried(&corner, 1).await[0].body, b"put here by hand");
+    queue.close().await;
+    corner.clean_up(&[]).await;
+}
+
+#[tokio::test]
+async fn looking_more_often_than_a_quorum_queue_delivers_loses_nothing() {
+    /// What `RabbitMQ` 4 sets by itself.
+    const DELIVERY_LIMIT: i32 = 20;
+    let corner = Corner::new().await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+    let name = corner.names.dead_queue();
+    corner.channel.queue_declare(name.as_str().into(), QueueDeclareOptions::durable(), arguments).await.unwrap();
+    corner.put(&name, b"kept").await;
+    for _ in 0..=2 * DELIVERY_LIMIT {
+        assert_eq!(buried(&corner, 1).await[0].body, b"kept");
+    }
+    corner.delete(&name).await;
+}
+
+#[tokio::test]
+async fn the_command_lists_shows_and_requeues_without_a_token() {
+    let corner = Corner::new().await;
+    let queue = corner.queue().await;
+    let mut reports = queue.reports();
+    let body = r#"{"job":"1","token":"secret","status":7}"#;
+    corner.put(&corner.names.results_queue(), body.as_bytes()).await;
+    let letter = buried(&corner, 1).await.pop().unwrap();
+    drop(reports);
+    queue.close().await;
+
+    let listed = ran(&corner, &["list"]);
+    let table = String::from_utf8(listed.stdout).unwrap();
+    assert!(table.contains(&letter.id) && table.contains(&corner.names.results_queue()), "{table}");
+    let shown = ran(&corner, &["show", &letter.id, "-o", "json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["body"], r#"{"job":"1","status":7,"token":"***"}"#);
+    assert!(!table.contains("secret"), "{table}");
+    assert_eq!(ran(&corner, &["show", "0"]).status.code(), Some(4));
+
+    let requeued = ran(&corner, &["requeue", "--queue", &corner.names.results_queue()]);
+    assert_eq!(String::from_utf8(requeued.stdout).unwrap(), format!("{}: requeued\n", letter.id));
+    assert_eq!(letters(&corner).await, []);
+    // As it was: the mask is for those who look.
+    assert_eq!(corner.get(&corner.names.results_queue()).await.unwrap().delivery.data, body.as_bytes());
+    corner.clean_up(&[]).await;
+}
+
+fn ran(corner: &Corner, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .env_clear()
+        .env("QUORATE_AMQP_URL", amqp_url())
+        .env("QUORATE_AMQP_PREFIX", &corner.prefix)
+        .arg("dead")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
