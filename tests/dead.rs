@@ -38,7 +38,7 @@ async fn letters_keep_their_order_and_their_ids_and_go_back_to_where_they_came_f
     let corner = Corner::new().await;
     let queue = corner.queue().await;
     assert_eq!(letters(&corner).await, []);
-    let mut reports = queue.reports();
+    let reports = queue.reports();
     let results = corner.names.results_queue();
     for body in ["not json", "nor this"] {
         corner.put(&results, body.as_bytes()).await;

@@ -323,6 +323,7 @@ fn details(reason: &str, facts: impl IntoIterator<Item = (String, String)>) -> E
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use tonic_types::StatusExt;
 

@@ -106,7 +106,7 @@ async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
                 ready.push(job);
             }
             Err(error) => {
-                tracing::warn!(%error, job.id = %job.job.id, "a job's flow could not be read: left to the relay")
+                tracing::warn!(%error, job.id = %job.job.id, "a job's flow could not be read: left to the relay");
             }
         }
     }

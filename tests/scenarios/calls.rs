@@ -276,11 +276,11 @@ pub(crate) fn caller(command: &Command) -> Option<&str> {
         Command::Submit(submit) => Some(submit.submitter.as_str()),
         Command::Decide(decide) => Some(decide.actor.as_str()),
         Command::SubmitScreen(screen) => Some(screen.decide.actor.as_str()),
-        Command::ReportScreenFailure { by, .. } => Some(by.name.as_str()),
         Command::UpdateRecord(update) => Some(update.by.name.as_str()),
         Command::Override(of) => Some(of.by.name.as_str()),
         Command::Migrate(migrate) => Some(migrate.by.name.as_str()),
-        Command::Recall { by, .. }
+        Command::ReportScreenFailure { by, .. }
+        | Command::Recall { by, .. }
         | Command::Cancel { by, .. }
         | Command::Comment { by, .. }
         | Command::RetryStep { by, .. }

@@ -53,14 +53,12 @@ fn project() -> &'static Path {
 
 /// A worker in Python, over the broker where there is one.
 async fn start_worker(system: &System, erp: &Path) -> Program {
-    match &system.backend.broker {
-        Some(broker) => start_amqp_worker(&broker.url, &broker.prefix, erp).await,
-        None => {
-            let mut command = python("grpc_worker.py", erp);
-            command.env("QUORATE_SERVER", format!("http://{}", system.server.address));
-            serving(command.env("QUORATE_TOKEN", system.token("worker"))).await
-        }
+    if let Some(broker) = &system.backend.broker {
+        return start_amqp_worker(&broker.url, &broker.prefix, erp).await;
     }
+    let mut command = python("grpc_worker.py", erp);
+    command.env("QUORATE_SERVER", format!("http://{}", system.server.address));
+    serving(command.env("QUORATE_TOKEN", system.token("worker"))).await
 }
 
 async fn start_amqp_worker(url: &str, prefix: &str, erp: &Path) -> Program {

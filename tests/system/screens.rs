@@ -93,7 +93,7 @@ on_every_backend! {
         assert_eq!((old.code(), &facts(&old)["record_digest"]), (Code::Aborted, &digest));
 
         let mut request = filled_in(&item, &digest, &json!({ "cost_center": "4711", "limit": 60 }));
-        request.request_id = "once".to_owned();
+        "once".clone_into(&mut request.request_id);
         for _ in 0..2 {
             let decided = bob.work_items().submit_screen(request.clone()).await.unwrap().into_inner();
             assert_eq!(decided.submission_status(), SubmissionStatus::Approved);

@@ -104,7 +104,7 @@ impl System {
     }
 
     /// A worker that serves declarative flows, and none by name.
-    pub(crate) fn start_worker_that_runs(&mut self, workflows: Workflows) {
+    pub(crate) fn start_worker_that_runs(&mut self, workflows: &Workflows) {
         self.worker = Some(self.run_worker(|builder| builder.workflows(workflows.clone())));
     }
 

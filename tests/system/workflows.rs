@@ -132,7 +132,7 @@ on_every_backend! {
         admin.publish_flows(&flows(&address)).await;
         admin.publish_process(BUYING).await;
         admin.publish_process(REFUSING).await;
-        system.start_worker_that_runs(Workflows::default().allow_network("127.0.0.0/8".parse().unwrap()));
+        system.start_worker_that_runs(&Workflows::default().allow_network("127.0.0.0/8".parse().unwrap()));
 
         let id = ann.submit("buying", json!({ "amount": 12.5 })).await.id;
         ann.when_it_is(&id, SubmissionStatus::Approved).await;
@@ -162,7 +162,7 @@ on_every_backend! {
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
         admin.publish_flows(&flows(&address)).await;
         admin.publish_process(BUYING).await;
-        system.start_worker_that_runs(Workflows::default());
+        system.start_worker_that_runs(&Workflows::default());
         let id = ann.submit("buying", json!({ "amount": 1 })).await.id;
         let ended = ann.when_it_is(&id, SubmissionStatus::Error).await;
         assert!(format!("{ended:?}").contains("CONFIGURATION"), "{ended:?}");

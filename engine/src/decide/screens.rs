@@ -179,13 +179,11 @@ impl Draft<'_, '_> {
     /// The version of a step's screen flow that is active now.
     pub(super) fn bind_screen(&self, screen: Option<&String>) -> Result<Option<VersionRef>, Failure> {
         let Some(name) = screen else { return Ok(None) };
-        match self.context.flows.active(name) {
-            Some((version, _)) => Ok(Some(version)),
-            None => {
-                let message = format!("screen flow `{name}` has no active version");
-                Err(Failure { reason: FailureReason::FlowNotActive, message })
-            }
-        }
+        let Some((version, _)) = self.context.flows.active(name) else {
+            let message = format!("screen flow `{name}` has no active version");
+            return Err(Failure { reason: FailureReason::FlowNotActive, message });
+        };
+        Ok(Some(version))
     }
 
     /// The version that a step is bound to when it is brought back: the one that is active now, so that a flow that failed can be

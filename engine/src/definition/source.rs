@@ -170,7 +170,11 @@ pub(super) struct Start {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(clippy::struct_field_names, reason = "fields are called as definitions call them")]
+#[allow(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "fields are called as definitions call them, and each stands for itself"
+)]
 pub(super) struct Approval {
     pub(super) assign: Spanned<Vec<Spanned<Assign>>>,
     #[serde(default, deserialize_with = "given")]

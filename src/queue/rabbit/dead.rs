@@ -256,7 +256,7 @@ fn read(delivery: &Delivery) -> DeadLetter {
     }
     digest.update(died_at.unwrap_or(0).to_be_bytes());
     digest.update(&delivery.data);
-    let id = digest.finalize().iter().take(ID_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("{:x}", digest.finalize()).chars().take(2 * ID_BYTES).collect();
     DeadLetter { id, queue, reason, died_at, message_id, body: delivery.data.clone() }
 }
 

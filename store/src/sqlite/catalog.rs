@@ -46,7 +46,7 @@ pub(super) fn change_manual_lock(connection: &mut Connection, change: &ManualLoc
         })?;
         let set = if *put { Some(lock) } else { None };
         write_each(transaction, sql!("manual_lock/upsert"), set, |values, row| {
-            write::manual_lock(values, tenant, row)
+            write::manual_lock(values, tenant, row);
         })?;
         write_each(transaction, sql!("request/insert"), request, |values, row| write::request(values, row))?;
         Ok(())
