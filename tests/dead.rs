@@ -5,7 +5,7 @@ mod queue_support;
 
 use std::process::{Command, Output};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use lapin::{
     options::{BasicGetOptions, BasicRejectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
@@ -13,7 +13,7 @@ use lapin::{
 use queue_support::{Corner, amqp_url, until, within};
 use quorate::{
     proto::v1::{Job, JobReport},
-    queue::{DeadLetter, DeadLetters, Fate, Queue},
+    queue::{DeadLetter, DeadLetters, Delivery, Fate, Queue},
 };
 
 async fn letters(corner: &Corner) -> Vec<DeadLetter> {
@@ -33,16 +33,25 @@ async fn buried(corner: &Corner, count: usize) -> Vec<DeadLetter> {
     until("the dead letters", || async { Some(letters(corner).await).filter(|letters| letters.len() == count) }).await
 }
 
+/// Takes in a report that can be read: what came before it has been buried then.
+async fn applied(corner: &Corner, reports: &mut BoxStream<'static, Delivery<JobReport>>) {
+    corner.put_report(&JobReport { job: "job-1".into(), ..JobReport::default() }).await;
+    let delivery = within("a report", reports.next()).await.unwrap();
+    assert_eq!(delivery.body.job, "job-1");
+    delivery.acknowledge.acknowledge().await.unwrap();
+}
+
 #[tokio::test]
 async fn letters_keep_their_order_and_their_ids_and_go_back_to_where_they_came_from() {
     let corner = Corner::new().await;
     let queue = corner.queue().await;
     assert_eq!(letters(&corner).await, []);
-    let reports = queue.reports();
+    let mut reports = queue.reports();
     let results = corner.names.results_queue();
     for body in ["not json", "nor this"] {
         corner.put(&results, body.as_bytes()).await;
     }
+    applied(&corner, &mut reports).await;
     let first = buried(&corner, 2).await;
     let seen: Vec<_> = first.iter().map(|letter| (letter.queue.as_str(), letter.body.as_slice())).collect();
     assert_eq!(seen, [(results.as_str(), b"not json".as_slice()), (results.as_str(), b"nor this")]);
@@ -71,8 +80,6 @@ async fn letters_keep_their_order_and_their_ids_and_go_back_to_where_they_came_f
     let headers = again.delivery.properties.headers().clone().unwrap_or_default();
     assert!(headers.inner().keys().all(|name| !name.as_str().contains("death")), "{headers:?}");
 
-    corner.put_report(&JobReport { job: "job-1".into(), ..JobReport::default() }).await;
-    assert_eq!(within("a report", reports.next()).await.unwrap().body.job, "job-1");
     drop(reports);
     queue.close().await;
     corner.clean_up(&["default"]).await;
@@ -116,8 +123,9 @@ async fn the_command_lists_shows_and_requeues_without_a_token() {
     let mut reports = queue.reports();
     let body = r#"{"job":"1","token":"secret","status":7}"#;
     corner.put(&corner.names.results_queue(), body.as_bytes()).await;
-    let letter = buried(&corner, 1).await.pop().unwrap();
+    applied(&corner, &mut reports).await;
     drop(reports);
+    let letter = buried(&corner, 1).await.pop().unwrap();
     queue.close().await;
 
     let listed = ran(&corner, &["list"]);

@@ -256,7 +256,8 @@ fn read(delivery: &Delivery) -> DeadLetter {
     }
     digest.update(died_at.unwrap_or(0).to_be_bytes());
     digest.update(&delivery.data);
-    let id = format!("{:x}", digest.finalize()).chars().take(2 * ID_BYTES).collect();
+    let number = digest.finalize().iter().take(ID_BYTES).fold(0, |number: u64, &byte| number << 8 | u64::from(byte));
+    let id = format!("{number:0width$x}", width = 2 * ID_BYTES);
     DeadLetter { id, queue, reason, died_at, message_id, body: delivery.data.clone() }
 }
 
