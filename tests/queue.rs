@@ -251,8 +251,8 @@ async fn the_topology_is_declared_as_the_contract_says() {
     assert!(!corner.is_declared(&names.jobs_queue(TASK_QUEUE), QueueType::Auto, &[]).await);
     assert!(corner.is_declared(&names.results_queue(), QueueType::Auto, &[]).await);
     assert!(corner.is_declared(&dead, QueueType::Auto, &[]).await);
-    assert!(corner.is_declared(&names.records_queue(), QueueType::Quorum, &[]).await);
-    assert!(!corner.is_declared(&names.records_queue(), QueueType::Classic, &[]).await);
+    assert!(corner.is_declared(&names.records_queue(), QueueType::Quorum, &dead_letters).await);
+    assert!(!corner.is_declared(&names.records_queue(), QueueType::Classic, &dead_letters).await);
     queue.close().await;
     corner.clean_up(&[TASK_QUEUE]).await;
 }

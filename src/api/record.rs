@@ -100,6 +100,9 @@ impl RecordService for Api {
     ) -> Result<Response<v1::RecordServiceLockResponse>, Status> {
         let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
         let key = request_key(&principal, &message.request_id, "RecordService.Lock", &message)?;
+        if let Some(answer) = self.answered(key.as_ref()).await? {
+            return Ok(Response::new(answer));
+        }
         let until = message.until.as_ref().map(|until| moment("until", until)).transpose()?;
         let now = self.scheduler.clock().now();
         if until.is_some_and(|until| until <= now) {
@@ -124,6 +127,9 @@ impl RecordService for Api {
     ) -> Result<Response<v1::RecordServiceUnlockResponse>, Status> {
         let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
         let key = request_key(&principal, &message.request_id, "RecordService.Unlock", &message)?;
+        if let Some(answer) = self.answered(key.as_ref()).await? {
+            return Ok(Response::new(answer));
+        }
         let now = self.scheduler.clock().now();
         let lock = lock_of(&message.record_type, &message.record_id, &message.holder, now)?;
         let record = record_key(&message.record_type, &message.record_id)?;
@@ -173,6 +179,16 @@ impl Api {
         Ok(snapshot.directory.is_active(user))
     }
 
+    /// The first answer to a call that comes again.
+    async fn answered<T: prost::Message + Default>(
+        &self,
+        key: Option<&(RequestKey, Hash)>,
+    ) -> Result<Option<T>, Status> {
+        let Some((key, digest)) = key else { return Ok(None) };
+        let row = self.scheduler.store().request(key).await.map_err(|error| errors::store(&error))?;
+        row.map(|row| answer_again(&row, digest)).transpose()
+    }
+
     /// Sets a lock or takes it off. A call that was answered before gets its first answer again.
     async fn change_lock<T: prost::Message + Default>(
         &self,
@@ -184,10 +200,8 @@ impl Api {
         let store = self.scheduler.store();
         // Told twice at once, the second finds the answer of the first.
         for _ in 0..2 {
-            if let Some((key, digest)) = &key
-                && let Some(row) = store.request(key).await.map_err(|error| errors::store(&error))?
-            {
-                return answer_again(&row, digest);
+            if let Some(answer) = self.answered(key.as_ref()).await? {
+                return Ok(answer);
             }
             let now = lock.locked_at;
             let request = key.as_ref().map(|(key, digest)| RequestRow {
