@@ -103,7 +103,7 @@ on_every_backend! {
         let system = System::start_without_worker(backend).await;
         let (erp, admin) = (system.caller("erp"), system.caller("admin"));
         let past = Some(prost_types::Timestamp { seconds: 1_000_000_000, nanos: 0 });
-        let far = Some(prost_types::Timestamp { seconds: 253_402_300_799, nanos: 0 });
+        let far = Some(prost_types::Timestamp { seconds: 4_102_444_800, nanos: 0 });
         let bad = [
             (by_hand("", ""), "holder"),
             (v1::RecordServiceLockRequest { until: past, ..by_hand("m", "") }, "until"),
