@@ -140,6 +140,10 @@ pub struct RunRef {
 pub enum Action {
     /// A work item is decided.
     Decide { item: ItemRef, by: UserName, verdict: Verdict, comment: String },
+    /// A work item is decided with what is filled in on its screen.
+    SubmitScreen { item: ItemRef, by: UserName, verdict: Verdict, comment: String, values: Json },
+    /// Somebody opens the screen of a work item, which cannot be shown.
+    ScreenError { item: ItemRef, by: UserName },
     /// Somebody says something.
     Comment { by: UserName, comment: String },
     /// The record gets other data.

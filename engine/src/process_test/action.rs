@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{ADMINISTRATOR, Action, ItemRef, RunRef};
 use crate::{
-    command::{Actor, Command, Decide, Override, OverrideTarget, Reported, Submit, UpdateRecord},
-    decide::{Deciding, authorize_decision, may_decide},
+    command::{Actor, Command, Decide, Override, OverrideTarget, Reported, Submit, SubmitScreen, UpdateRecord},
+    decide::{Deciding, Opening, authorize_decision, may_decide, open_screen},
     id::{SubmissionId, UserName, WorkItemId},
-    state::{StepRun, Submission, WorkItem},
+    state::{StepRun, Submission, Verdict, WorkItem},
 };
 
 use super::run::Surroundings;
@@ -29,14 +29,12 @@ impl Stage<'_> {
         let submitter = |by: &Option<UserName>| actor(by.as_ref().unwrap_or(&state.submitter));
         let administrator = |by: &Option<UserName>| by.as_ref().map_or_else(|| actor(&ADMINISTRATOR.into()), actor);
         Ok(match action {
-            Action::Decide { item, by, verdict, comment } => Command::Decide(Decide {
-                work_item: self.item(item, by)?,
-                actor: by.clone(),
-                verdict: *verdict,
-                comment: comment.clone(),
-                channel: CHANNEL.to_owned(),
-                record_digest: state.record.digest.clone(),
+            Action::Decide { item, by, verdict, comment } => Command::Decide(self.decide(item, by, *verdict, comment)?),
+            Action::SubmitScreen { item, by, verdict, comment, values } => Command::SubmitScreen(SubmitScreen {
+                decide: self.decide(item, by, *verdict, comment)?,
+                values: Arc::new(values.clone()),
             }),
+            Action::ScreenError { item, by } => self.screen_error(item, by)?,
             Action::Comment { by, comment } => Command::Comment { by: actor(by), comment: comment.clone() },
             Action::UpdateRecord { by, record, comment } => Command::UpdateRecord(Box::new(UpdateRecord {
                 by: submitter(by),
@@ -117,6 +115,29 @@ impl Stage<'_> {
             Action::Suspend { by, comment } => Command::Suspend { by: administrator(by), comment: comment.clone() },
             Action::Resume { by, comment } => Command::Resume { by: administrator(by), comment: comment.clone() },
         })
+    }
+
+    fn decide(&self, item: &ItemRef, by: &UserName, verdict: Verdict, comment: &str) -> Result<Decide, String> {
+        Ok(Decide {
+            work_item: self.item(item, by)?,
+            actor: by.clone(),
+            verdict,
+            comment: comment.to_owned(),
+            channel: CHANNEL.to_owned(),
+            record_digest: self.state.record.digest.clone(),
+        })
+    }
+
+    /// Opens a screen as a server does, which tells the rules where it cannot be shown. One that opens is not what the test says.
+    fn screen_error(&self, item: &ItemRef, by: &UserName) -> Result<Command, String> {
+        let work_item = self.item(item, by)?;
+        let by = actor(by);
+        let Surroundings { process, flows, directory, .. } = *self.world;
+        let opening = Opening { state: self.state, process, flows, directory, now: self.now };
+        match open_screen(&opening, work_item, &by) {
+            Ok(_) => Err(format!("the screen of step `{}` can be shown", item.step)),
+            Err(_) => Ok(Command::ReportScreenFailure { work_item, by }),
+        }
     }
 
     /// The item of a step that asks whom the line names, or else the one that the actor may decide: by their own name, as a

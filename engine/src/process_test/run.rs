@@ -319,7 +319,7 @@ impl Run<'_> {
 /// The reason for a refusal, what people are told, and what is wrong with which field.
 fn why(refusal: &Refusal) -> String {
     let violations = match refusal {
-        Refusal::RecordInvalid { violations } => &violations[..],
+        Refusal::RecordInvalid { violations } | Refusal::ScreenValuesInvalid { violations } => &violations[..],
         _ => &[],
     };
     let fields = violations.iter().map(|field| format!("{}: {}", field.path, field.message));

@@ -246,6 +246,11 @@ impl Checker<'_> {
                 let verdict = self.verdict(&decide.decision, path, &Verdict::ALL);
                 Action::Decide { item: item?, by, verdict: verdict?, comment: said(decide.comment.as_ref()) }
             }
+            Written::SubmitScreen(screen) => self.screen(screen, path, names)?,
+            Written::ScreenError(item) => Action::ScreenError {
+                item: self.item(&item.step, item.assignee.as_ref(), path, names)?,
+                by: self.somebody(&item.by, &format!("{path}.by")),
+            },
             Written::Comment(comment) => {
                 // Whoever submits may be a service.
                 Action::Comment {
@@ -324,6 +329,20 @@ impl Checker<'_> {
                 by: self.by(go_to.by.as_ref(), path),
                 comment: said(go_to.comment.as_ref()),
             },
+        })
+    }
+
+    fn screen(&mut self, screen: &written::SubmitScreen, path: &str, names: &Names<'_>) -> Option<Action> {
+        if let Some(values) = &screen.values {
+            self.object(values, &format!("{path}.values"));
+        }
+        let none = || Json::Object(serde_json::Map::new());
+        Some(Action::SubmitScreen {
+            item: self.item(&screen.step, screen.assignee.as_ref(), path, names)?,
+            by: self.somebody(&screen.by, &format!("{path}.by")),
+            verdict: self.verdict(&screen.decision, path, &Verdict::ALL)?,
+            comment: said(screen.comment.as_ref()),
+            values: screen.values.as_ref().map_or_else(none, |values| values.value.clone()),
         })
     }
 

@@ -149,6 +149,8 @@ macro_rules! actions {
 
 actions! {
     decide "decide": Decide => Decide,
+    submit_screen "submit_screen": SubmitScreen => SubmitScreen,
+    screen_error "screen_error": Item => ScreenError,
     comment "comment": Comment => Comment,
     update_record "update_record": UpdateRecord => UpdateRecord,
     report_change "report_change": ReportChange => ReportChange,
@@ -186,6 +188,7 @@ fields! {
     By { ; by: Text, comment: String }
     Comment { by, comment; }
     Decide { step, by, decision; assignee: Text, comment: String }
+    SubmitScreen { step, by, decision; assignee: Text, comment: String, values: Spanned<Json> }
     Item { step, by; assignee: Text }
     Reassign { step, by, to; assignee: Text, comment: String }
     Override { step, decision; by: Text, comment: String }
