@@ -63,6 +63,7 @@ const NOT_PLAYED: &[(&str, &[&str])] = &[
         "no call retires a flow",
         &[
             "a flow without an active version is the step's error (inactive_flow)",
+            "a step binds its screen flow when it starts: without an active version it is in error (not_active)",
             "so is a flow without an active version (not_active)",
         ],
     ),
