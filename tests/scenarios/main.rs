@@ -63,8 +63,8 @@ const NOT_PLAYED: &[(&str, &[&str])] = &[
         "no call retires a flow",
         &[
             "a flow without an active version is the step's error (inactive_flow)",
-            "a step binds its screen flow when it starts: without an active version it is in error (not_active)",
             "so is a flow without an active version (not_active)",
+            "a step binds its screen flow when it starts: without an active version it is in error (not_active)",
         ],
     ),
     (
@@ -189,7 +189,8 @@ fn playable(scripts: &[Script]) -> (Playable<'_>, BTreeMap<&str, Vec<&str>>) {
 fn why_not(script: &Script, scenario: &Scenario) -> Option<&'static str> {
     let gone = script.flows.iter().filter(|(_, said)| said.trim() == "not active");
     let text = &script.texts[&scenario.process];
-    if gone.into_iter().any(|(name, _)| text.contains(&format!("flow: {name}"))) {
+    let named = |name: &str| ["flow", "screen"].iter().any(|field| text.contains(&format!("{field}: {name}")));
+    if gone.into_iter().any(|(name, _)| named(name)) {
         return Some("no call retires a flow");
     }
     let says =
