@@ -34,6 +34,19 @@ pub enum Published {
     Refused(String),
 }
 
+/// What other systems are told of one event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LifecycleEvent {
+    /// What it is about, in two words or more: what subscribers choose by.
+    pub routing_key: String,
+    /// The same whenever the same is told again.
+    pub id: String,
+    /// The number of the event in its submission.
+    pub sequence: u64,
+    /// A `CloudEvent` in its JSON form.
+    pub body: serde_json::Value,
+}
+
 /// A queue could not do what was asked just now.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue is not available: {0}")]
@@ -66,6 +79,10 @@ pub trait Queue: Send + Sync {
     /// Publishes a batch, each job to its task queue, and waits for all confirms: publishes are streamed, never one at a
     /// time. The answers are in the order of the jobs. `Err`: nothing was published, as far as is known.
     async fn publish(&self, jobs: Vec<Job>) -> Result<Vec<Published>, QueueUnavailable>;
+
+    /// Publishes events for whoever has subscribed to them, in this order, and waits for all confirms. The answers are in the order
+    /// of the events. Where nobody has subscribed they are confirmed all the same. `Err`: nothing was published, as far as is known.
+    async fn publish_events(&self, events: Vec<LifecycleEvent>) -> Result<Vec<Published>, QueueUnavailable>;
 
     /// Reports as they come in, for as long as the stream is held. A message that cannot be read is buried and not yielded.
     /// When the connection is lost the stream goes on after reconnecting, with backoff; it ends only when the queue closes.

@@ -1,11 +1,13 @@
 //! The scheduler: lanes carry every change of a submission, the publisher and the relay bring jobs to the queue, the timers
 //! and the reports bring what happened back to the lanes (DESIGN 4, "The one write path").
 
+mod announcer;
 mod cache;
 pub mod catalog;
 pub mod hub;
 mod jobs;
 mod lane;
+pub mod lifecycle;
 mod publisher;
 pub mod records;
 mod rehearsal;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub tick: Duration,
     /// Whether other servers may change the same store: then a refusal is checked against the store before it is given.
     pub shared_store: bool,
+    /// Whether other systems are told of the life of submissions, by messages of the queue.
+    pub announce: bool,
 }
 
 impl Default for Settings {
@@ -56,6 +60,7 @@ impl Default for Settings {
             redelivery_interval: Duration::from_mins(5),
             tick: Duration::from_millis(200),
             shared_store: true,
+            announce: false,
         }
     }
 }
@@ -161,11 +166,12 @@ impl Scheduler {
             settings,
         });
         let (publisher, publishing) = publisher::start(Arc::clone(&shared), stop.clone());
-        let mut lanes = vec![publishing];
+        let (announcer, announcing) = announcer::start(Arc::clone(&shared), stop.clone());
+        let mut lanes = vec![publishing, announcing];
         let senders: Vec<_> = (0..shared.settings.lanes.max(1))
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(LANE_WAITING_MAX);
-                let lane = lane::Lane::new(Arc::clone(&shared), publisher.clone());
+                let lane = lane::Lane::new(Arc::clone(&shared), publisher.clone(), announcer.clone());
                 lanes.push(tokio::spawn(lane.run(receiver)));
                 sender
             })
@@ -173,6 +179,7 @@ impl Scheduler {
         let scheduler = Self { lanes: senders.into(), shared };
         let consumers = vec![
             tokio::spawn(publisher::relay(Arc::clone(&scheduler.shared), publisher, stop.clone())),
+            tokio::spawn(announcer::relay(Arc::clone(&scheduler.shared), announcer, stop.clone())),
             tokio::spawn(timers::run(scheduler.clone(), stop.clone())),
             tokio::spawn(reports::run(scheduler.clone(), stop.clone())),
             tokio::spawn(records::run(scheduler.clone(), stop.clone())),

@@ -45,6 +45,8 @@ pub struct Config {
     pub lanes: Option<usize>,
     /// After which time a published job that nobody started is published again.
     pub redelivery_interval: Duration,
+    /// Whether other systems are told of the life of submissions, by messages on the broker.
+    pub events: bool,
 }
 
 /// PEM files.
@@ -189,6 +191,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         lanes: config.lanes.unwrap_or(if shared_store { Settings::default().lanes } else { 1 }),
         redelivery_interval: config.redelivery_interval,
         shared_store,
+        announce: config.events && config.amqp_url.is_some(),
         ..Settings::default()
     };
     let authenticator = Authenticator::Tokens(Arc::new(Tokens::new(Arc::clone(&store))));

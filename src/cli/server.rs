@@ -58,6 +58,9 @@ pub(crate) struct ServeArgs {
     /// time, up to an hour
     #[arg(long, env = "QUORATE_REDELIVERY_INTERVAL", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) redelivery_interval: u64,
+    /// Whether what happens to submissions is published on the broker, for other systems
+    #[arg(long, env = "QUORATE_EVENTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) events: bool,
 }
 
 /// The type of the broker's queues.
@@ -182,6 +185,7 @@ pub(crate) mod serve {
             },
             lanes: args.lanes.map(usize::from),
             redelivery_interval: Duration::from_secs(args.redelivery_interval),
+            events: args.events,
         };
         serve::serve(config, stopped()).await.map_err(text)
     }

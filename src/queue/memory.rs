@@ -16,7 +16,7 @@ use crate::{
         v1::{Job, JobReport, RecordChange},
     },
     queue::{
-        Acknowledge, BODY_BYTES_MAX, Delivery, Published, Queue, QueueUnavailable, TASK_QUEUE_NAME_MAX,
+        Acknowledge, BODY_BYTES_MAX, Delivery, LifecycleEvent, Published, Queue, QueueUnavailable, TASK_QUEUE_NAME_MAX,
         is_task_queue_name,
     },
 };
@@ -126,6 +126,11 @@ impl Queue for MemoryQueue {
         drop(state);
         self.shared.changed.notify_waiters();
         Ok(answers)
+    }
+
+    async fn publish_events(&self, events: Vec<LifecycleEvent>) -> Result<Vec<Published>, QueueUnavailable> {
+        // Nobody can subscribe from outside.
+        Ok(vec![Published::Confirmed; events.len()])
     }
 
     fn reports(&self) -> BoxStream<'static, Delivery<JobReport>> {

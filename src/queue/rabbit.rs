@@ -21,8 +21,8 @@ use crate::{
         v1::{Job, JobReport, RecordChange},
     },
     queue::{
-        BODY_BYTES_MAX, Delivery, Names, Published, Queue, QueueType, QueueUnavailable, TASK_QUEUE_NAME_MAX,
-        is_task_queue_name,
+        BODY_BYTES_MAX, Delivery, LifecycleEvent, Names, Published, Queue, QueueType, QueueUnavailable,
+        TASK_QUEUE_NAME_MAX, is_task_queue_name,
     },
 };
 
@@ -141,6 +141,8 @@ impl RabbitQueue {
             exchange: self.names.jobs_exchange(),
             routing_key: job.task_queue.clone(),
             id: format!("{}/{}", job.job, job.attempt),
+            content_type: "application/json",
+            mandatory: true,
             headers: FieldTable::default(),
             body,
         })
@@ -185,6 +187,39 @@ impl Queue for RabbitQueue {
                 break;
             }
             messages = returned;
+        }
+        Ok(answers)
+    }
+
+    async fn publish_events(&self, events: Vec<LifecycleEvent>) -> Result<Vec<Published>, QueueUnavailable> {
+        let link = self.publisher.link()?;
+        let mut answers = vec![Published::Confirmed; events.len()];
+        let mut messages = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            let body = event.body.to_string().into_bytes();
+            if body.len() > BODY_BYTES_MAX {
+                let reason =
+                    format!("event {} has {} bytes, at most {BODY_BYTES_MAX} are allowed", event.id, body.len());
+                answers[index] = Published::Refused(reason);
+                continue;
+            }
+            let message = Outgoing {
+                exchange: self.names.events_exchange(),
+                routing_key: event.routing_key,
+                id: event.id,
+                content_type: "application/cloudevents+json; charset=UTF-8",
+                mandatory: false,
+                headers: FieldTable::default(),
+                body,
+            };
+            messages.push((index, message));
+        }
+        let batch: Vec<&Outgoing> = messages.iter().map(|(_, message)| message).collect();
+        for ((index, _), outcome) in messages.iter().zip(self.publisher.publish(&link, &batch).await?) {
+            answers[*index] = match outcome {
+                Outcome::Confirmed | Outcome::Returned => Published::Confirmed,
+                Outcome::Unconfirmed(reason) => Published::Unconfirmed(reason),
+            };
         }
         Ok(answers)
     }

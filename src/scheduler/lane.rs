@@ -31,6 +31,7 @@ use crate::clock::RandomIds;
 
 use super::{
     Answer, Ask, Rejection, Shared, Waiting,
+    announcer::{Announcer, Committed},
     cache::{Cache, Entry},
     catalog::Snapshot,
     publisher::{Publisher, ToPublish},
@@ -80,6 +81,7 @@ type Key = (Tenant, SubmissionId);
 pub(super) struct Lane {
     shared: Arc<Shared>,
     publisher: Publisher,
+    announcer: Announcer,
     cache: Cache,
 }
 
@@ -113,8 +115,8 @@ enum Reply {
 }
 
 impl Lane {
-    pub(super) fn new(shared: Arc<Shared>, publisher: Publisher) -> Self {
-        Self { shared, publisher, cache: Cache::new() }
+    pub(super) fn new(shared: Arc<Shared>, publisher: Publisher, announcer: Announcer) -> Self {
+        Self { shared, publisher, announcer, cache: Cache::new() }
     }
 
     /// Runs until every sender is gone and all that waited is answered.
@@ -302,6 +304,7 @@ impl Lane {
                 expected_version: version,
                 events,
                 changes,
+                announce: self.announcer.announces(&working.events),
             });
         }
         let idle = batch.submissions.is_empty() && batch.requests.is_empty() && batch.heartbeats.is_empty();
@@ -314,7 +317,11 @@ impl Lane {
             self.remember(key, entry);
         }
         for (key, working) in std::mem::take(&mut turn.working) {
-            if let (true, true, Some(entry)) = (working.fresh, working.events.is_empty(), working.stored) {
+            if !working.events.is_empty() {
+                let (tenant, submission) = key;
+                let before = working.stored.map(|entry| entry.state);
+                self.announcer.hand_over(Committed { tenant, submission, before, events: working.events });
+            } else if let (true, Some(entry)) = (working.fresh, working.stored) {
                 self.remember(key, entry);
             }
         }

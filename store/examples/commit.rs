@@ -65,7 +65,14 @@ fn new_submission() -> SubmissionCommit {
     let jobs = vec![job(id, step_runs[0].id, at)];
     let changes =
         Changes { submission: Some(submission(&tenant, id, at)), stage_runs, step_runs, jobs, ..Changes::default() };
-    SubmissionCommit { tenant, id, expected_version: 0, events: seal(id, 0, FIRST_PREVIOUS, &events), changes }
+    SubmissionCommit {
+        tenant,
+        id,
+        expected_version: 0,
+        events: seal(id, 0, FIRST_PREVIOUS, &events),
+        changes,
+        announce: false,
+    }
 }
 
 fn now() -> Timestamp {

@@ -67,6 +67,16 @@ impl<'a> Checked<'a> {
         self.submissions.iter().filter(|(commit, _)| commit.expected_version == 0).map(|(_, row)| *row)
     }
 
+    /// The submissions of whose events other systems are to be told.
+    pub(crate) fn announced(&self) -> impl Iterator<Item = &'a SubmissionCommit> {
+        self.submissions.iter().map(|(commit, _)| *commit).filter(|commit| commit.announce)
+    }
+
+    /// When the relay takes up what is to be published, unless it is published by then.
+    pub(crate) fn relay_at(&self) -> Timestamp {
+        self.now.checked_add(self.publish_grace).unwrap_or(Timestamp::MAX)
+    }
+
     /// Rows of one kind of all submissions, each with its owner.
     pub(crate) fn rows<T: 'a>(
         &self,

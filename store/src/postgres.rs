@@ -32,7 +32,7 @@ use crate::{
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
     rows::read,
-    store::{AttemptKey, Batch, DueJob, Loaded, OpenJobRow, RequestKey, RequestRow, Store, Wanted},
+    store::{AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, Wanted},
 };
 
 /// A statement of `store/sql/postgres`, by its table and verb.
@@ -100,6 +100,32 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<Vec<OpenJobRow>, StoreError> {
         bounded(claim::claim_deliveries(&self.pool, now, claimed_until, limit)).await
+    }
+
+    async fn events_in_outbox(
+        &self,
+        submissions: &[(Tenant, SubmissionId)],
+    ) -> Result<Vec<PublishedEvents>, StoreError> {
+        let (tenants, ids) = commit::keys(submissions);
+        let params: [Param<'_>; 2] = [&tenants, &ids];
+        bounded(catalog::rows(&self.pool, sql!("event_outbox/load"), &params, read::published_events)).await
+    }
+
+    async fn claim_events(
+        &self,
+        now: Timestamp,
+        claimed_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PublishedEvents>, StoreError> {
+        bounded(claim::claim_events(&self.pool, now, claimed_until, limit)).await
+    }
+
+    async fn mark_events_published(
+        &self,
+        published: &[PublishedEvents],
+        deliver_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        bounded(claim::mark_events_published(&self.pool, published, deliver_at)).await
     }
 
     async fn claim_due(&self, now: Timestamp, claimed_until: Timestamp, limit: u32) -> Result<Vec<DueJob>, StoreError> {

@@ -33,7 +33,7 @@ use crate::{
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read, write},
-    store::{AttemptKey, Batch, DueJob, Loaded, OpenJobRow, RequestKey, RequestRow, Store, Wanted},
+    store::{AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, Wanted},
 };
 
 /// A statement of `store/sql/sqlite`, by its table and verb.
@@ -139,6 +139,42 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<OpenJobRow>, StoreError> {
         self.writer.call(move |connection| claim::claim_deliveries(connection, now, claimed_until, limit)).await
+    }
+
+    async fn events_in_outbox(
+        &self,
+        submissions: &[(Tenant, SubmissionId)],
+    ) -> Result<Vec<PublishedEvents>, StoreError> {
+        let submissions = submissions.to_vec();
+        self.readers
+            .call(move |connection| {
+                let mut found = Vec::new();
+                for (tenant, submission) in submissions {
+                    let params = (tenant.as_str(), submission.to_string());
+                    let up_to = row(connection, sql!("event_outbox/get"), params, |columns| columns.number())?;
+                    found.extend(up_to.map(|up_to| PublishedEvents { tenant, submission, up_to }));
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    async fn claim_events(
+        &self,
+        now: Timestamp,
+        claimed_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PublishedEvents>, StoreError> {
+        self.writer.call(move |connection| claim::claim_events(connection, now, claimed_until, limit)).await
+    }
+
+    async fn mark_events_published(
+        &self,
+        published: &[PublishedEvents],
+        deliver_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let published = published.to_vec();
+        self.writer.call(move |connection| claim::mark_events_published(connection, &published, deliver_at)).await
     }
 
     async fn claim_due(&self, now: Timestamp, claimed_until: Timestamp, limit: u32) -> Result<Vec<DueJob>, StoreError> {

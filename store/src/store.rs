@@ -123,6 +123,9 @@ pub struct SubmissionCommit {
     pub events: Vec<StoredEvent>,
     /// The rows that differ.
     pub changes: Changes,
+    /// Whether other systems are to be told of its events: then they are in the outbox of events until
+    /// [`Store::mark_events_published`].
+    pub announce: bool,
 }
 
 /// A sign of life.
@@ -168,6 +171,17 @@ pub struct AttemptKey {
     pub attempt: u32,
 }
 
+/// Up to where the broker has confirmed the events of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedEvents {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Which submission.
+    pub submission: SubmissionId,
+    /// The number of the last event that is confirmed, as all before it are; 0: none is.
+    pub up_to: u64,
+}
+
 /// A job whose bound has passed: its lane decides what follows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DueJob {
@@ -210,6 +224,29 @@ pub trait Store: Send + Sync + 'static {
         claimed_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<OpenJobRow>, StoreError>;
+
+    /// What is in the outbox of events of these submissions; those whose events are all published are left out.
+    async fn events_in_outbox(
+        &self,
+        submissions: &[(Tenant, SubmissionId)],
+    ) -> Result<Vec<PublishedEvents>, StoreError>;
+
+    /// Claims submissions that have had events in the outbox for longer than their publisher may take, longest first, until
+    /// `claimed_until`: other replicas do not see them before then.
+    async fn claim_events(
+        &self,
+        now: Timestamp,
+        claimed_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PublishedEvents>, StoreError>;
+
+    /// Marks events as confirmed by the broker. What has further events stays in the outbox, for the relay from `deliver_at`. A mark
+    /// that is behind another is ignored.
+    async fn mark_events_published(
+        &self,
+        published: &[PublishedEvents],
+        deliver_at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Claims jobs whose deadline or heartbeat bound has passed, until `claimed_until`.
     async fn claim_due(&self, now: Timestamp, claimed_until: Timestamp, limit: u32) -> Result<Vec<DueJob>, StoreError>;

@@ -15,6 +15,8 @@ mod fixture;
 mod jobs;
 #[path = "suite/lists.rs"]
 mod lists;
+#[path = "suite/outbox.rs"]
+mod outbox;
 #[path = "suite/schema.rs"]
 mod schema;
 #[path = "suite/states.rs"]
@@ -79,6 +81,13 @@ claims! {
         a_submission_that_awaits_time_is_looked_at_again,
         a_timer_is_claimed_when_its_moment_has_come_and_leaves_when_it_has_fired,
         two_claimers_never_get_the_same_timer,
+    }
+    true outbox {
+        a_commit_that_nobody_is_told_of_is_not_in_the_outbox,
+        events_are_left_to_their_publisher_and_then_to_the_relay,
+        what_comes_while_events_are_published_stays_in_the_outbox,
+        two_claimers_never_get_the_events_of_one_submission,
+        commits_and_marks_of_the_same_submissions_do_not_wait_for_each_other_for_ever,
     }
     true lists {
         submissions_are_listed_in_pages_in_both_directions,

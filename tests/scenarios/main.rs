@@ -9,6 +9,7 @@ mod calls;
 mod client;
 mod server;
 mod shown;
+mod told;
 
 #[path = "../../engine/tests/support/expectation.rs"]
 mod expectation;

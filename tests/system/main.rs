@@ -19,6 +19,7 @@ mod decisions;
 mod delegations;
 mod documents;
 mod evaluations;
+mod events_out;
 mod example;
 mod faults;
 mod items;

@@ -221,6 +221,8 @@ impl Acknowledge for Settle {
             exchange: String::new(),
             routing_key: self.names.dead_queue(),
             id: String::new(),
+            content_type: "application/json",
+            mandatory: true,
             headers: headers_of_dead(reason, &self.queue),
             body: std::mem::take(&mut self.raw),
         };

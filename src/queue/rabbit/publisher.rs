@@ -35,12 +35,15 @@ const UNCONFIRMED_MAX: usize = 512;
 /// that takes this long is not there any more, or is out of memory or disk.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A message on its way out. All are persistent and mandatory.
+/// A message on its way out. All are persistent.
 pub(super) struct Outgoing {
     pub(super) exchange: String,
     pub(super) routing_key: String,
     /// Tells returned messages apart; those of one batch that are alike are returned alike.
     pub(super) id: String,
+    pub(super) content_type: &'static str,
+    /// Whether it has to reach a queue: else it is confirmed though nobody wants it.
+    pub(super) mandatory: bool,
     pub(super) headers: FieldTable,
     pub(super) body: Vec<u8>,
 }
@@ -175,10 +178,10 @@ fn publish_one(channel: &Channel, message: &Outgoing) -> impl Future<Output = la
     const PERSISTENT: u8 = 2;
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
-        .with_content_type("application/json".into())
+        .with_content_type(message.content_type.into())
         .with_message_id(message.id.as_str().into())
         .with_headers(message.headers.clone());
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
     async move {
         channel
             .basic_publish(

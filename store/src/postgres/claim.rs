@@ -13,7 +13,7 @@ use super::{
 use crate::{
     StoreError,
     rows::{read, write},
-    store::{AttemptKey, DueJob, OpenJobRow},
+    store::{AttemptKey, DueJob, OpenJobRow, PublishedEvents},
 };
 
 /// Losing the last claims and marks in a crash of the database costs one more delivery, or one more look; so these transactions
@@ -47,6 +47,30 @@ pub(super) async fn claim_deliveries(
     limit: u32,
 ) -> Result<Vec<OpenJobRow>, StoreError> {
     run(pool, sql!("job/claim_deliveries"), &[&now, &claimed_until, &i64::from(limit)], read::open_job).await
+}
+
+pub(super) async fn claim_events(
+    pool: &Pool,
+    now: Timestamp,
+    claimed_until: Timestamp,
+    limit: u32,
+) -> Result<Vec<PublishedEvents>, StoreError> {
+    run(pool, sql!("event_outbox/claim"), &[&now, &claimed_until, &i64::from(limit)], read::published_events).await
+}
+
+pub(super) async fn mark_events_published(
+    pool: &Pool,
+    published: &[PublishedEvents],
+    deliver_at: Timestamp,
+) -> Result<(), StoreError> {
+    if published.is_empty() {
+        return Ok(());
+    }
+    let published = Bulk::of(published, write::published_events);
+    let mut params = published.params();
+    params.push(&deliver_at);
+    run(pool, sql!("event_outbox/mark_published"), &params, |_| Ok(())).await?;
+    Ok(())
 }
 
 pub(super) async fn claim_due(

@@ -102,6 +102,11 @@ fn work<'a>(batch: &'a Checked<'a>) -> Work<'a> {
             write::record_lock(values, of, row);
         }),
     );
+    let relay_at = batch.relay_at();
+    work.bulk(
+        sql!("event_outbox/upsert"),
+        Bulk::of(batch.announced(), |values, commit| write::outbox(values, commit, relay_at)),
+    );
     work.bulk(sql!("job/heartbeat"), Bulk::of(batch.heartbeats.iter().copied(), write::heartbeat));
     work.bulk(sql!("request/insert"), Bulk::of(batch.requests.iter().copied(), write::request));
     work

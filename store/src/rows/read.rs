@@ -23,7 +23,7 @@ use crate::{
     locks::{HeldLock, ManualLockRow},
     log::StoredEvent,
     query::WorkItemEntry,
-    store::{AttemptKey, DueJob, OpenJobRow, RequestKey, RequestRow},
+    store::{AttemptKey, DueJob, OpenJobRow, PublishedEvents, RequestKey, RequestRow},
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -37,6 +37,11 @@ pub(crate) fn event(columns: &mut impl Columns) -> Result<StoredEvent> {
         previous_hash: columns.hash()?,
         hash: columns.hash()?,
     })
+}
+
+pub(crate) fn published_events(columns: &mut impl Columns) -> Result<PublishedEvents> {
+    let (tenant, submission) = submission_key(columns)?;
+    Ok(PublishedEvents { tenant, submission, up_to: columns.number()? })
 }
 
 pub(crate) fn submission(columns: &mut impl Columns) -> Result<SubmissionRow> {

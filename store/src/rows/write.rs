@@ -18,7 +18,7 @@ use crate::{
     catalog::{ApiTokenRow, CalendarVersionRow, FlowVersionRow, ProcessVersionRow},
     locks::ManualLockRow,
     log::StoredEvent,
-    store::{AttemptKey, Heartbeat, RequestRow},
+    store::{AttemptKey, Heartbeat, PublishedEvents, RequestRow, SubmissionCommit},
 };
 
 /// The key that every row of a submission begins with.
@@ -199,6 +199,19 @@ pub(crate) fn job<'a>(
     values.text(Some(&row.spec.flow.name));
     values.time(deliver_at(row, now, publish_grace));
     values.time(due_at(row.deadline, row.started_at, row.heartbeat_timeout));
+}
+
+/// The entry of the outbox that holds what a commit stores.
+pub(crate) fn outbox<'a>(values: &mut impl Values<'a>, row: &'a SubmissionCommit, deliver_at: Timestamp) {
+    owner(values, Owner { tenant: &row.tenant, submission: row.id });
+    values.number(Some(row.expected_version.cast_signed()));
+    values.number(Some((row.expected_version + row.events.len() as u64).cast_signed()));
+    values.time(Some(deliver_at));
+}
+
+pub(crate) fn published_events<'a>(values: &mut impl Values<'a>, row: &'a PublishedEvents) {
+    owner(values, Owner { tenant: &row.tenant, submission: row.submission });
+    values.number(Some(row.up_to.cast_signed()));
 }
 
 pub(crate) fn attempt<'a>(values: &mut impl Values<'a>, row: &'a AttemptKey) {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     StoreError,
     rows::{Columns, Values, due_at, read, write},
-    store::{AttemptKey, DueJob, Heartbeat, OpenJobRow},
+    store::{AttemptKey, DueJob, Heartbeat, OpenJobRow, PublishedEvents},
 };
 
 pub(super) fn mark_published(
@@ -55,6 +55,40 @@ pub(super) fn claim_deliveries(
             values.time(Some(claimed_until));
         })?;
         Ok(claimed)
+    })
+}
+
+pub(super) fn claim_events(
+    connection: &mut Connection,
+    now: Timestamp,
+    claimed_until: Timestamp,
+    limit: u32,
+) -> Result<Vec<PublishedEvents>, StoreError> {
+    relaxed(connection, |transaction| {
+        let params = (time_text(now), limit);
+        let claimed = rows(transaction, sql!("event_outbox/due"), params, |columns| read::published_events(columns))?;
+        write_each(transaction, sql!("event_outbox/claim"), &claimed, |values, row| {
+            write::owner(values, write::Owner { tenant: &row.tenant, submission: row.submission });
+            values.time(Some(claimed_until));
+        })?;
+        Ok(claimed)
+    })
+}
+
+pub(super) fn mark_events_published(
+    connection: &mut Connection,
+    published: &[PublishedEvents],
+    deliver_at: Timestamp,
+) -> Result<(), StoreError> {
+    relaxed(connection, |transaction| {
+        write_each(transaction, sql!("event_outbox/mark_published"), published, |values, row| {
+            write::published_events(values, row);
+            values.time(Some(deliver_at));
+        })?;
+        write_each(transaction, sql!("event_outbox/delete_published"), published, |values, row| {
+            write::owner(values, write::Owner { tenant: &row.tenant, submission: row.submission });
+        })?;
+        Ok(())
     })
 }
 

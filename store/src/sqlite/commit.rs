@@ -88,6 +88,10 @@ fn write_batch(to: &Connection, batch: &Checked<'_>) -> Result<(), StoreError> {
             write::record_lock(values, of, row);
         },
     )?;
+    let relay_at = batch.relay_at();
+    write_each(to, sql!("event_outbox/upsert"), batch.announced(), |values, commit| {
+        write::outbox(values, commit, relay_at);
+    })?;
     for heartbeat in &batch.heartbeats {
         hear(to, heartbeat)?;
     }

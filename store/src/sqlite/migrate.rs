@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0006_calendars", sql: include_str!("../../migrations/sqlite/0006_calendars.sql") },
     Migration { name: "0007_evaluations", sql: include_str!("../../migrations/sqlite/0007_evaluations.sql") },
     Migration { name: "0008_locks", sql: include_str!("../../migrations/sqlite/0008_locks.sql") },
+    Migration { name: "0009_events_out", sql: include_str!("../../migrations/sqlite/0009_events_out.sql") },
 ];
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<String>, StoreError> {

@@ -215,7 +215,7 @@ impl Run {
         let projection = project(&self.state);
         let changes = projection.changes_since(self.stored.as_ref());
         self.stored = Some(projection);
-        SubmissionCommit { tenant: tenant(), id: self.id(), expected_version, events, changes }
+        SubmissionCommit { tenant: tenant(), id: self.id(), expected_version, events, changes, announce: false }
     }
 
     /// Commits one more event and what has changed, at this time.

@@ -1,0 +1,94 @@
+"""Follows what happens to submissions: one line for each event, each event once. What comes again is told by its sequence, which is
+kept in a small database beside the work that it belongs to."""
+
+import json
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import time
+
+import pika
+from pika.exceptions import AMQPError
+
+URL = os.environ.get("QUORATE_AMQP_URL", "amqp://localhost")
+PREFIX = os.environ.get("QUORATE_AMQP_PREFIX", "quorate")
+QUEUE = os.environ.get("EVENTS_QUEUE", "events-example")
+KEYS = os.environ.get("EVENTS_KEYS", "#").split(",")
+DATABASE = os.environ.get("EVENTS_DATABASE", "events.db")
+
+PREFETCH = 100
+RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 0.5, 30.0
+
+log = logging.getLogger("consumer")
+
+
+class Stop(Exception):
+    """Somebody asked the program to stop."""
+
+
+def stop(*_: object) -> None:
+    raise Stop
+
+
+def is_new(database: sqlite3.Connection, event: dict) -> bool:
+    """Whether the event was not handled before. Sequences are texts that sort as the numbers do."""
+    kept = database.execute(
+        "insert into seen values (?, ?) on conflict (subject) do update set sequence = excluded.sequence "
+        "where excluded.sequence > seen.sequence",
+        (event["subject"], event["sequence"]),
+    )
+    return kept.rowcount > 0
+
+
+def handle(database: sqlite3.Connection, body: bytes) -> None:
+    event = json.loads(body)
+    # One transaction: what is done about the event belongs into it. If it fails, the event comes again.
+    with database:
+        if is_new(database, event):
+            data = event["data"]
+            print(event["type"], data["record"]["id"], data.get("step", ""), int(event["sequence"]), flush=True)
+
+
+def follow(connection: pika.BlockingConnection, database: sqlite3.Connection) -> None:
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=PREFETCH)
+    channel.queue_declare(QUEUE, durable=True)
+    for key in KEYS:
+        channel.queue_bind(QUEUE, f"{PREFIX}.events", key)
+    log.info("following %s", ", ".join(KEYS))
+    for method, _, body in channel.consume(QUEUE):
+        try:
+            handle(database, body)
+        except (ValueError, KeyError, TypeError) as error:
+            # It will not become an event by being delivered again.
+            log.error("a message that is no event: %s", error)
+        channel.basic_ack(method.delivery_tag)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    database = sqlite3.connect(DATABASE)
+    database.execute("create table if not exists seen (subject text primary key, sequence text not null)")
+    pause = RECONNECT_SECONDS_MIN
+    try:
+        while True:
+            try:
+                with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
+                    pause = RECONNECT_SECONDS_MIN
+                    follow(connection, database)
+            except AMQPError as error:
+                log.warning("the broker is away: %r", error)
+            time.sleep(pause)
+            pause = min(pause * 2, RECONNECT_SECONDS_MAX)
+    except Stop:
+        log.info("stopped")
+    finally:
+        database.close()
+
+
+if __name__ == "__main__":
+    main()

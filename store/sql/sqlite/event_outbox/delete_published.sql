@@ -1,0 +1,1 @@
+delete from event_outbox where tenant = ?1 and submission = ?2 and version <= published

@@ -1,0 +1,1 @@
+select published from event_outbox where tenant = ?1 and submission = ?2

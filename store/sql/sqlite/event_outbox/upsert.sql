@@ -1,0 +1,3 @@
+insert into event_outbox (tenant, submission, published, version, deliver_at)
+values (?1, ?2, ?3, ?4, ?5)
+on conflict (tenant, submission) do update set version = excluded.version
