@@ -237,7 +237,7 @@ fn is_task_queue_name(name: &str) -> bool {
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     match fs::read_to_string("/proc/sys/kernel/hostname") {
         Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
         _ => "worker".to_owned(),

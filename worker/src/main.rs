@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind, parser::Val
 use quorate_worker::{
     Worker,
     builtin::Builtin,
-    workflow::{Network, Workflows},
+    workflow::{MailServer, Network, Workflows, read_secret},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +66,18 @@ struct Arguments {
     /// The directory whose files are the secrets of declarative flows; otherwise `erp_token` is `QUORATE_SECRET_ERP_TOKEN` in the environment
     #[arg(long, env = "QUORATE_SECRETS_DIR", value_name = "DIRECTORY")]
     secrets_dir: Option<std::path::PathBuf>,
+    /// The mail server of declarative flows: smtp://host:port with STARTTLS, smtps://host:port with TLS, or smtp://host:port?tls=none
+    #[arg(long, env = "QUORATE_SMTP_URL", value_name = "URL")]
+    smtp_url: Option<String>,
+    /// Who the worker is to the SMTP server; goes with --smtp-password-file
+    #[arg(long, env = "QUORATE_SMTP_USER", value_name = "NAME", requires_all = ["smtp_url", "smtp_password_file"])]
+    smtp_user: Option<String>,
+    /// The file with its password
+    #[arg(long, env = "QUORATE_SMTP_PASSWORD_FILE", value_name = "FILE", requires_all = ["smtp_url", "smtp_user"])]
+    smtp_password_file: Option<std::path::PathBuf>,
+    /// The sender of mails that name none
+    #[arg(long, env = "QUORATE_MAIL_FROM", value_name = "ADDRESS", requires = "smtp_url")]
+    mail_from: Option<String>,
     /// What to log, as directives of the tracing crate
     #[arg(long, env = "QUORATE_LOG", default_value = "info,lapin=error", value_name = "FILTER")]
     log: String,
@@ -155,6 +167,9 @@ fn build(arguments: &Arguments) -> Worker {
     if let Some(directory) = &arguments.secrets_dir {
         workflows = workflows.secrets_directory(directory);
     }
+    if let Some(server) = mail_server(arguments) {
+        workflows = workflows.mail_server(server);
+    }
     builder = builder.workflows(workflows);
     let worker = builder.build().unwrap_or_else(|error| usage(&error.to_string()));
     let mut served: Vec<String> = flows.iter().map(|(name, builtin)| describe(name, *builtin)).collect();
@@ -167,6 +182,20 @@ fn build(arguments: &Arguments) -> Worker {
         "serving"
     );
     worker
+}
+
+fn mail_server(arguments: &Arguments) -> Option<MailServer> {
+    let url = arguments.smtp_url.as_ref()?;
+    let mut server = MailServer::new(url).unwrap_or_else(|error| usage(&format!("--smtp-url: {error}")));
+    if let (Some(user), Some(file)) = (&arguments.smtp_user, &arguments.smtp_password_file) {
+        let password = read_secret(file)
+            .unwrap_or_else(|error| usage(&format!("--smtp-password-file {}: {error}", file.display())));
+        server = server.credentials(user, password);
+    }
+    if let Some(sender) = &arguments.mail_from {
+        server = server.sender(sender).unwrap_or_else(|error| usage(&format!("--mail-from: {error}")));
+    }
+    Some(server)
 }
 
 fn describe(name: &str, builtin: Builtin) -> String {

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use quorate_workflow::{Effects, HttpFailure, HttpRequest, HttpResponse, Run, Workflow};
+use quorate_workflow::{Effects, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure, Run, Workflow};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -21,8 +21,10 @@ use crate::{
 
 mod address;
 mod client;
+mod mail;
 
 pub use address::{InvalidNetwork, Network};
+pub use mail::{InvalidMailServer, MailServer};
 
 /// How many workflows are kept compiled; a document has at most 48 KiB, which these are kept by.
 const COMPILED_MAX: usize = 128;
@@ -38,6 +40,7 @@ const SECRET_VARIABLE: &str = "QUORATE_SECRET_";
 pub struct Workflows {
     networks: Vec<Network>,
     secrets: Option<PathBuf>,
+    mail: Option<MailServer>,
 }
 
 impl Workflows {
@@ -56,9 +59,17 @@ impl Workflows {
         self
     }
 
+    /// Flows may send mails, over this server.
+    #[must_use]
+    pub fn mail_server(mut self, server: MailServer) -> Self {
+        self.mail = Some(server);
+        self
+    }
+
     /// What carries out the jobs that bring a workflow.
     pub(crate) fn handler(self) -> Handler {
-        let world = Arc::new(World { client: client::Client::new(self.networks), secrets: self.secrets });
+        let client = client::Client::new(self.networks);
+        let world = Arc::new(World { client, secrets: self.secrets, mail: self.mail });
         let compiled = Arc::new(Compiled::default());
         flow::erase(move |context: JobContext, input: Value| {
             let (world, compiled) = (world.clone(), compiled.clone());
@@ -120,10 +131,23 @@ impl Compiled {
     }
 }
 
+/// What a secret's file holds, without the line break that editors and `echo` end a file with.
+pub fn read_secret(path: &Path) -> std::io::Result<String> {
+    if fs::metadata(path)?.len() > SECRET_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it has more than {SECRET_BYTES_MAX} bytes")));
+    }
+    let mut text = fs::read_to_string(path)?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
+}
+
 /// The world as it is.
 struct World {
     client: client::Client,
     secrets: Option<PathBuf>,
+    mail: Option<MailServer>,
 }
 
 #[tonic::async_trait]
@@ -132,19 +156,25 @@ impl Effects for World {
         self.client.send(request).await
     }
 
+    async fn mail(&self, mail: Mail) -> Result<(), MailFailure> {
+        match &self.mail {
+            Some(server) => server.send(mail).await,
+            None => Err(MailFailure::NotConfigured("this worker has no mail server".to_owned())),
+        }
+    }
+
     fn secret(&self, name: &str) -> Option<String> {
         let Some(directory) = &self.secrets else {
             return std::env::var(format!("{SECRET_VARIABLE}{}", name.to_ascii_uppercase().replace('-', "_"))).ok();
         };
         // Names have letters, digits, `_` and `-` only: this goes to no other directory.
-        let path = directory.join(name);
-        if fs::metadata(&path).ok()?.len() > SECRET_BYTES_MAX {
-            warn!(secret = name, "the secret's file is too large");
-            return None;
+        match read_secret(&directory.join(name)) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                warn!(secret = name, %error, "the secret cannot be read");
+                None
+            }
         }
-        let text = fs::read_to_string(&path).ok()?;
-        // Editors and `echo` end a file with a line break.
-        Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
     }
 
     async fn sleep(&self, length: Duration) {
@@ -170,7 +200,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("quorate-secrets-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("erp_token"), "s3cret\n").unwrap();
-        let world = World { client: client::Client::new(Vec::new()), secrets: Some(directory.clone()) };
+        let world = World { client: client::Client::new(Vec::new()), secrets: Some(directory.clone()), mail: None };
         assert_eq!(world.secret("erp_token").as_deref(), Some("s3cret"));
         assert_eq!(world.secret("other"), None);
         fs::remove_dir_all(directory).unwrap();

@@ -36,6 +36,24 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["--server", "http://h", "--concurrency", "0"], "1 to 1000"),
         (&["--server", "http://h", "--task-queue", "a,B"], "`B`"),
         (&["--server", "https://h", "--ca-file", "/no/such/file"], "/no/such/file"),
+        (&["--server", "http://h", "--allow-network", "10.0.0.0"], "`10.0.0.0` is no network"),
+        (&["--server", "http://h", "--smtp-url", "http://h"], "smtp:// or smtps://"),
+        (&["--server", "http://h", "--smtp-url", "smtp://user:password@h"], "given apart"),
+        (&["--server", "http://h", "--smtp-url", "smtp://h", "--mail-from", "nobody"], "no address"),
+        (&["--server", "http://h", "--smtp-url", "smtp://h", "--smtp-user", "me"], "--smtp-password-file"),
+        (
+            &[
+                "--server",
+                "http://h",
+                "--smtp-url",
+                "smtp://h",
+                "--smtp-user",
+                "me",
+                "--smtp-password-file",
+                "/no/such/file",
+            ],
+            "/no/such/file",
+        ),
     ] {
         let output = run(arguments);
         let text = String::from_utf8(output.stderr).unwrap();

@@ -11,6 +11,9 @@ pub trait Effects: Send + Sync {
     /// Sends a request, and follows no redirection.
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure>;
 
+    /// Hands a mail to the mail server.
+    async fn mail(&self, mail: Mail) -> Result<(), MailFailure>;
+
     /// The secret of this name; `None` where there is none.
     fn secret(&self, name: &str) -> Option<String>;
 
@@ -61,6 +64,49 @@ pub enum HttpFailure {
     #[error("{0}")]
     Refused(String),
     /// No connection, or one that broke.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A mail to send. Not for logs: it is personal, and has no `Debug`.
+#[derive(Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Mail {
+    /// Of the job and the task: the same when it is sent again, so that a repeat can be told from another mail.
+    pub id: String,
+    /// Who sends it; the worker's sender where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Addresses, with or without a name before them: no more than [`crate::RECIPIENTS_MAX`] with those of `cc`.
+    pub to: Vec<String>,
+    /// Addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cc: Vec<String>,
+    /// One line.
+    pub subject: String,
+    /// What is read where HTML is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The same as HTML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
+}
+
+/// Why a mail was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MailFailure {
+    /// The worker has no mail server, or no sender.
+    #[error("{0}")]
+    NotConfigured(String),
+    /// It is no mail that can be sent: an address is none.
+    #[error("{0}")]
+    Invalid(String),
+    /// The mail server does not let the worker in.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The mail server does not take it, and will not later.
+    #[error("{0}")]
+    Rejected(String),
+    /// The mail server is not there, or does not take it now.
     #[error("{0}")]
     Unavailable(String),
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -9,19 +10,31 @@ use crate::{
     expression::{Expression, Template},
 };
 
+/// The last status that says that a request was carried out.
+pub(crate) const SUCCESS_LAST: u16 = 299;
+
+/// The last status that says where else to look.
+const REDIRECTION_LAST: u16 = 399;
+
 /// A request as it is written.
 #[derive(Debug)]
 pub(crate) struct HttpCall {
     /// In capital letters.
     pub(crate) method: String,
-    pub(crate) uri: Uri,
+    pub(crate) endpoint: Endpoint,
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) query: Vec<(String, Template)>,
     pub(crate) body: Option<Template>,
-    pub(crate) authentication: Option<Authentication>,
     pub(crate) output: OutputFormat,
     /// Whether a status of 300 to 399 is no error. It is not followed in either case.
     pub(crate) redirect: bool,
+}
+
+/// Where a request goes, and how it shows who sends it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) uri: Uri,
+    pub(crate) authentication: Option<Authentication>,
 }
 
 #[derive(Debug)]
@@ -133,18 +146,9 @@ fn encode(uri: &mut String, text: &str) {
 
 /// What the task gives of a response, or the error that it is.
 pub(crate) fn output(call: &HttpCall, uri: &str, response: &HttpResponse) -> Result<Value, Problem> {
-    let accepted = if call.redirect { 200..=399 } else { 200..=299 };
-    if !accepted.contains(&response.status) {
-        let detail = format!("{} answers with status {}", origin(uri), response.status);
-        return Err(match response.status {
-            401 => Problem::authentication(detail),
-            403 => Problem::authorization(detail),
-            status @ 400..=599 => Problem::communication(status, detail),
-            _ => Problem::communication(502, detail),
-        });
-    }
+    check_status(uri, response.status, if call.redirect { REDIRECTION_LAST } else { SUCCESS_LAST })?;
     Ok(match call.output {
-        OutputFormat::Raw => base64(&response.body).into(),
+        OutputFormat::Raw => BASE64.encode(&response.body).into(),
         OutputFormat::Content => content(response)?,
         OutputFormat::Response => {
             let headers = response.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
@@ -156,6 +160,20 @@ pub(crate) fn output(call: &HttpCall, uri: &str, response: &HttpResponse) -> Res
                 "content": content(response)?,
             })
         }
+    })
+}
+
+/// The error that a status is which is not 200 to the last one that is accepted.
+pub(crate) fn check_status(uri: &str, status: u16, last: u16) -> Result<(), Problem> {
+    if (200..=last).contains(&status) {
+        return Ok(());
+    }
+    let detail = format!("{} answers with status {status}", origin(uri));
+    Err(match status {
+        401 => Problem::authentication(detail),
+        403 => Problem::authorization(detail),
+        status @ 400..=599 => Problem::communication(status, detail),
+        _ => Problem::communication(502, detail),
     })
 }
 
@@ -181,20 +199,6 @@ fn content(response: &HttpResponse) -> Result<Value, Problem> {
     }
     match std::str::from_utf8(&response.body) {
         Ok(text) => Ok(text.into()),
-        Err(_) => Ok(base64(&response.body).into()),
+        Err(_) => Ok(BASE64.encode(&response.body).into()),
     }
-}
-
-/// RFC 4648, with padding.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for index in 0..4 {
-            let sextet = (word >> (18 - 6 * index)) & 0x3f;
-            text.push(if index > chunk.len() { '=' } else { char::from(ALPHABET[sextet as usize]) });
-        }
-    }
-    text
 }

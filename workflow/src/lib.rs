@@ -8,17 +8,20 @@
 #![allow(clippy::single_match_else, reason = "a value beside a complaint reads better as two arms")]
 
 mod effects;
+mod event;
 mod expression;
 mod http;
 mod length;
+mod mail;
 mod model;
 mod node;
 mod problem;
 mod read;
 mod run;
 mod schema;
+mod webhook;
 
-pub use effects::{Effects, HttpFailure, HttpRequest, HttpResponse};
+pub use effects::{Effects, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure};
 #[doc(hidden)]
 pub use expression::evaluations;
 pub use model::{Workflow, document_in};
@@ -46,3 +49,12 @@ pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How deep a value of a run nests: as deep as what `serde_json` reads by default.
 pub const VALUE_DEPTH_MAX: usize = 128;
+
+/// How many people a mail goes to: more is a mailing list, which has an address of its own.
+pub const RECIPIENTS_MAX: usize = 50;
+
+/// How large a mail's text and HTML are together: what a value of a run may have.
+pub const MAIL_BYTES_MAX: usize = VALUE_BYTES_MAX;
+
+/// How long an address or a subject is: a line of a mail has at most 998 bytes (RFC 5322), and some are taken by encoding.
+pub const LINE_BYTES_MAX: usize = 500;

@@ -8,9 +8,11 @@ use crate::{
     Complaint,
     expression::{Expression, Template},
     http::HttpCall,
+    mail::MailCall,
     node::{Complaints, Node},
     read,
     schema::Schema,
+    webhook::WebhookCall,
 };
 
 /// A checked document.
@@ -109,7 +111,9 @@ pub(crate) enum Action {
     Try(Box<Try>),
     Raise(ErrorTemplate),
     Wait(Length),
-    Call(Box<HttpCall>),
+    Http(Box<HttpCall>),
+    Mail(Box<MailCall>),
+    Webhook(Box<WebhookCall>),
 }
 
 #[derive(Debug)]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::{HttpFailure, MailFailure};
+
 /// What the types of the standard errors begin with.
 const STANDARD: &str = "https://serverlessworkflow.io/spec/1.0.0/errors/";
 
@@ -110,5 +112,26 @@ impl Problem {
         let code: String =
             last.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
         if code.is_empty() { "WORKFLOW".to_owned() } else { code }
+    }
+}
+
+impl From<HttpFailure> for Problem {
+    fn from(failure: HttpFailure) -> Self {
+        match failure {
+            HttpFailure::Refused(reason) => Self::configuration(reason),
+            HttpFailure::Unavailable(reason) => Self::communication(503, reason),
+        }
+    }
+}
+
+impl From<MailFailure> for Problem {
+    fn from(failure: MailFailure) -> Self {
+        match failure {
+            MailFailure::NotConfigured(reason) => Self::configuration(reason),
+            MailFailure::Invalid(reason) => Self::validation(reason),
+            MailFailure::Unauthenticated(reason) => Self::authentication(reason),
+            MailFailure::Rejected(reason) => Self::communication(422, reason),
+            MailFailure::Unavailable(reason) => Self::communication(503, reason),
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod call;
+mod send;
 mod task;
 mod using;
 
@@ -322,6 +323,28 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// A field that has to be there: a text, or an expression that gives one.
+    fn needed_text(
+        &mut self,
+        node: &Node,
+        fields: Fields<'_>,
+        path: &Path,
+        name: &str,
+        names: &[String],
+    ) -> Option<Template> {
+        if fields.get(name).is_none() {
+            self.missing(node, path, name);
+        }
+        self.optional_text(fields, path, name, names)
+    }
+
+    fn optional_text(&mut self, fields: Fields<'_>, path: &Path, name: &str, names: &[String]) -> Option<Template> {
+        let node = fields.get(name)?;
+        let path = path.field(name);
+        self.text(node, &path)?;
+        self.template(node, &path, names)
     }
 
     fn boolean(&mut self, node: &Node, path: &Path) -> Option<bool> {

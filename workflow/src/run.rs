@@ -13,13 +13,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Effects, HttpFailure, HttpRequest, Problem, STEPS_MAX, VALUE_BYTES_MAX, Workflow,
+    Effects, Problem, STEPS_MAX, Workflow,
     expression::{Expression, Template},
-    http::{self, Authentication, HttpCall, Uri},
     length,
     model::{Action, ErrorTemplate, For, Length, Task, Then, Transformation},
 };
 
+mod call;
 mod retry;
 
 /// What a run is told about itself.
@@ -84,6 +84,9 @@ struct Interpreter<'e> {
 struct Surroundings {
     /// Variables of loops and caught errors, the innermost last.
     scope: Vec<(String, Value)>,
+    /// Which of several turns of its tasks this is: the items of loops around it, and how often a task was gone back to. What is
+    /// tried again is in the same turn.
+    turn: String,
     task: Value,
     input: Value,
     output: Value,
@@ -94,6 +97,10 @@ impl Surroundings {
         let mut inside = self.clone();
         inside.scope.extend(variables);
         inside
+    }
+
+    fn in_turn(&self, turn: &str) -> Self {
+        Self { turn: format!("{}/{turn}", self.turn), ..self.clone() }
     }
 }
 
@@ -118,8 +125,12 @@ impl Interpreter<'_> {
         async move {
             let mut data = input;
             let mut next = 0;
+            let mut visits = vec![0u32; tasks.len()];
             while let Some(task) = tasks.get(next) {
-                let (output, then) = self.task(task, around, data).await?;
+                let visit = visits[next];
+                visits[next] += 1;
+                let again = (visit > 0).then(|| around.in_turn(&format!("visit {visit}")));
+                let (output, then) = self.task(task, again.as_ref().unwrap_or(around), data).await?;
                 data = output;
                 next = match then {
                     Then::Continue => next + 1,
@@ -206,7 +217,9 @@ impl Interpreter<'_> {
                 self.effects.sleep(length).await;
                 return Ok((input, None));
             }
-            Action::Call(call) => return Ok((self.http(call, &input, around).await?, None)),
+            Action::Http(call) => return Ok((self.http(call, &input, around).await?, None)),
+            Action::Mail(call) => return Ok((self.mail(call, task, &input, around).await?, None)),
+            Action::Webhook(call) => return Ok((self.webhook(call, task, &input, around).await?, None)),
         };
         Ok((output, (left == Left::End).then_some(Then::End)))
     }
@@ -220,6 +233,7 @@ impl Interpreter<'_> {
         let mut data = input;
         for (index, item) in list.into_iter().enumerate() {
             let inside = around.inside([(each.each.clone(), item), (each.at.clone(), index.into())]);
+            let inside = inside.in_turn(&format!("item {index}"));
             if let Some(condition) = &each.condition
                 && !self.holds(condition, &data, &inside).await?
             {
@@ -272,61 +286,6 @@ impl Interpreter<'_> {
             },
             instance: error.instance.clone(),
         })
-    }
-
-    async fn http(&self, call: &HttpCall, on: &Value, around: &Surroundings) -> Result<Value, Problem> {
-        let mut uri = match &call.uri {
-            Uri::Template(parts) => http::expand(parts, on)?,
-            Uri::Expression(expression) => match self.evaluate(expression, on, around).await? {
-                Value::String(uri) => uri,
-                _ => return Err(Problem::expression("the URI has to be a text")),
-            },
-        };
-        let mut query = Vec::new();
-        for (name, template) in &call.query {
-            query.push((name.clone(), self.fill(template, on, around).await?));
-        }
-        http::append_query(&mut uri, &query)?;
-        let mut headers = Vec::new();
-        for (name, template) in &call.headers {
-            let value = self.fill(template, on, around).await?;
-            headers.push((name.to_ascii_lowercase(), http::text_of(name, &value)?));
-        }
-        let text = async |name: &str, template: &Template| {
-            let value = self.fill(template, on, around).await?;
-            http::text_of(name, &value)
-        };
-        match &call.authentication {
-            None => {}
-            Some(Authentication::Bearer { token }) => {
-                headers.push(("authorization".to_owned(), format!("Bearer {}", text("token", token).await?)));
-            }
-            Some(Authentication::Basic { username, password }) => {
-                let (username, password) = (text("username", username).await?, text("password", password).await?);
-                let credentials = http::base64(format!("{username}:{password}").as_bytes());
-                headers.push(("authorization".to_owned(), format!("Basic {credentials}")));
-            }
-        }
-        let mut body = Vec::new();
-        if let Some(template) = &call.body {
-            let (bytes, media) = match self.fill(template, on, around).await? {
-                Value::String(text) => (text.into_bytes(), "text/plain; charset=utf-8"),
-                value => (value.to_string().into_bytes(), "application/json"),
-            };
-            body = bytes;
-            if !headers.iter().any(|(name, _)| name == "content-type") {
-                headers.push(("content-type".to_owned(), media.to_owned()));
-            }
-        }
-        let request = HttpRequest { method: call.method.clone(), uri: uri.clone(), headers, body };
-        let response = self.effects.http(request).await.map_err(|failure| match failure {
-            HttpFailure::Refused(reason) => Problem::configuration(reason),
-            HttpFailure::Unavailable(reason) => Problem::communication(503, reason),
-        })?;
-        if response.body.len() > VALUE_BYTES_MAX {
-            return Err(Problem::communication(502, format!("the answer has more than {VALUE_BYTES_MAX} bytes")));
-        }
-        http::output(call, &uri, &response)
     }
 
     /// Input is checked before, output and context after they are transformed.

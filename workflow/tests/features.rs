@@ -17,7 +17,9 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use quorate_workflow::{Effects, HttpFailure, HttpRequest, HttpResponse, Problem, Run, Workflow, evaluations};
+use quorate_workflow::{
+    Effects, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure, Problem, Run, Workflow, evaluations,
+};
 use serde_json::{Value, json};
 
 /// What a case's text ends with, so that lines are those of the case.
@@ -26,7 +28,7 @@ const DOCUMENT: &str = "document: { dsl: '1.0.3', namespace: tests, name: case, 
 struct Case {
     name: String,
     workflow: String,
-    /// By its name: `input`, `http`, `slept`, `output`, `fault`, `refused`.
+    /// By its name: `input`, `http`, `mail`, `slept`, `output`, `fault`, `refused`.
     sections: Vec<(String, String)>,
 }
 
@@ -63,7 +65,7 @@ fn every_case_gives_what_it_says() {
     let mut names = BTreeSet::new();
     for (file, case) in cases() {
         assert!(names.insert(case.name.clone()), "two cases are named {}", case.name);
-        let known = ["input", "http", "slept", "output", "fault", "refused"];
+        let known = ["input", "http", "mail", "slept", "output", "fault", "refused"];
         assert!(case.sections.iter().all(|(name, _)| known.contains(&name.as_str())), "{}", case.name);
         if let Err(difference) = play(&case) {
             let _ = writeln!(failures, "{} {}:\n{difference}\n", file.display(), case.name);
@@ -105,18 +107,22 @@ fn play(case: &Case) -> Result<(), String> {
     let workflow = Workflow::from_json(workflow.definition().clone()).map_err(|found| format!("{found:?}"))?;
     let input: Value =
         serde_json::from_str(case.section("input").unwrap_or("{}")).map_err(|error| error.to_string())?;
+    let lines = |name: &str| Mutex::new(case.section(name).unwrap_or_default().lines().map(str::to_owned).collect());
     let world = World {
         clock: Mutex::new(Clock { now: "2026-01-05T09:00:00Z".parse().unwrap(), timers: Vec::new() }),
-        answers: Mutex::new(case.section("http").unwrap_or_default().lines().map(str::to_owned).collect()),
+        answers: lines("http"),
+        mails: lines("mail"),
         unexpected: Mutex::default(),
     };
     let run = Run { id: "job-1".to_owned(), metadata: json!({"attempt": 1}) };
     let begun = world.now();
     let result: Result<Value, Problem> = world.play(workflow.run(run, input, &world));
-    let left = world.answers.lock().unwrap().len();
+    let left = world.answers.lock().unwrap().len() + world.mails.lock().unwrap().len();
     let unexpected = world.unexpected.lock().unwrap().clone();
     if left > 0 || !unexpected.is_empty() {
-        return Err(format!("{left} requests were not made; not expected: {unexpected:?}; result: {result:?}"));
+        return Err(format!(
+            "{left} requests or mails were not made; not expected: {unexpected:?}; result: {result:?}"
+        ));
     }
     if let Some(slept) = case.section("slept") {
         same(&format!("{:#}", world.now().duration_since(begun)), slept)?;
@@ -142,6 +148,7 @@ fn same(found: &str, expected: &str) -> Result<(), String> {
 struct World {
     clock: Mutex<Clock>,
     answers: Mutex<VecDeque<String>>,
+    mails: Mutex<VecDeque<String>>,
     unexpected: Mutex<Vec<String>>,
 }
 
@@ -233,8 +240,38 @@ impl Effects for World {
         }
     }
 
+    /// Lines of the mail as JSON, ` -> `, and `sent` or what else becomes of it.
+    async fn mail(&self, mail: Mail) -> Result<(), MailFailure> {
+        let made = serde_json::to_value(&mail).unwrap().to_string();
+        let line = self.mails.lock().unwrap().pop_front().unwrap_or_default();
+        let (expected, answer) = line.split_once(" -> ").unwrap_or_default();
+        let expected = serde_json::from_str::<Value>(expected).map(|mail| mail.to_string()).unwrap_or_default();
+        if made != expected {
+            self.unexpected.lock().unwrap().push(made);
+            return Err(MailFailure::NotConfigured("not expected".to_owned()));
+        }
+        let (outcome, reason) = answer.split_once(' ').unwrap_or((answer, ""));
+        let reason = reason.to_owned();
+        match outcome {
+            "sent" => Ok(()),
+            "not-configured" => Err(MailFailure::NotConfigured(reason)),
+            "invalid" => Err(MailFailure::Invalid(reason)),
+            "unauthenticated" => Err(MailFailure::Unauthenticated(reason)),
+            "rejected" => Err(MailFailure::Rejected(reason)),
+            "unavailable" => Err(MailFailure::Unavailable(reason)),
+            other => panic!("`{other}` is nothing that becomes of a mail"),
+        }
+    }
+
     fn secret(&self, name: &str) -> Option<String> {
-        (name == "erp_token").then(|| "s3cret".to_owned())
+        let secret = match name {
+            "erp_token" => "s3cret",
+            // An example of the specification of Standard Webhooks.
+            "hook" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "short" => "whsec_c2hvcnQ=",
+            _ => return None,
+        };
+        Some(secret.to_owned())
     }
 
     async fn sleep(&self, length: Duration) {

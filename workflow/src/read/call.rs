@@ -3,10 +3,13 @@
 use super::{Names, Path, Reader, constant, unwrapped};
 use crate::{
     expression::Template,
-    http::{Authentication, HttpCall, OutputFormat, Uri, parse_uri},
+    http::{Authentication, Endpoint, HttpCall, OutputFormat, Uri, parse_uri},
     model::Action,
     node::{Content, Node},
 };
+
+/// What can be called: a service, and what Quorate does itself.
+const FUNCTIONS: [&str; 3] = ["http", "mail", "webhook"];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -23,19 +26,25 @@ impl Reader {
     ) -> Option<Action> {
         let path = task.1.field("call");
         let function = self.text(node, &path)?;
-        if function != "http" {
+        if !FUNCTIONS.contains(&function) {
             let what = match function {
                 "grpc" | "openapi" | "asyncapi" | "a2a" | "mcp" => format!("`call: {function}` is not supported"),
                 _ => format!("there is no function `{function}`"),
             };
-            self.error(node, &path, format!("{what}; only `call: http` is"));
+            let known: Vec<String> = FUNCTIONS.iter().map(|name| format!("`{name}`")).collect();
+            self.error(node, &path, format!("{what}; there is {}", known.join(", ")));
             return None;
         }
         let Some(with) = with else {
             self.missing(task.0, task.1, "with");
             return None;
         };
-        self.http(with, &task.1.field("with"), names).map(|call| Action::Call(Box::new(call)))
+        let path = task.1.field("with");
+        match function {
+            "mail" => self.mail(with, &path, names).map(|call| Action::Mail(Box::new(call))),
+            "webhook" => self.webhook(with, &path, names).map(|call| Action::Webhook(Box::new(call))),
+            _ => self.http(with, &path, names).map(|call| Action::Http(Box::new(call))),
+        }
     }
 
     fn http(&mut self, node: &Node, path: &Path, names: &Names) -> Option<HttpCall> {
@@ -74,14 +83,12 @@ impl Reader {
             },
         };
         let redirect = fields.get("redirect").and_then(|node| self.boolean(node, &path.field("redirect")));
-        let (uri, authentication) = endpoint?;
         Some(HttpCall {
             method: method?,
-            uri,
+            endpoint: endpoint?,
             headers: headers.unwrap_or_default(),
             query: query.unwrap_or_default(),
             body,
-            authentication,
             output,
             redirect: redirect.unwrap_or_default(),
         })
@@ -96,9 +103,9 @@ impl Reader {
         None
     }
 
-    fn endpoint(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<(Uri, Option<Authentication>)> {
+    pub(super) fn endpoint(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<Endpoint> {
         if matches!(node.content, Content::Text(_)) {
-            return Some((self.uri(node, path, names)?, None));
+            return Some(Endpoint { uri: self.uri(node, path, names)?, authentication: None });
         }
         let fields = self.object(node, path, &["uri", "authentication"], &[])?;
         let authentication = match fields.get("authentication") {
@@ -106,7 +113,7 @@ impl Reader {
             None => None,
         };
         match fields.get("uri") {
-            Some(uri) => Some((self.uri(uri, &path.field("uri"), names)?, authentication)),
+            Some(uri) => Some(Endpoint { uri: self.uri(uri, &path.field("uri"), names)?, authentication }),
             None => {
                 self.missing(node, path, "uri");
                 None
@@ -128,34 +135,43 @@ impl Reader {
         }
     }
 
+    /// An authentication, or the name of one of `use.authentications`.
     fn authentication(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<Authentication> {
-        let fields =
-            self.object(node, path, &["basic", "bearer"], &["digest", "certificate", "oauth2", "oidc", "use"])?;
+        if let Content::Object(fields) = &node.content
+            && let [field] = fields.as_slice()
+            && field.name == "use"
+        {
+            let path = path.field("use");
+            let name = self.text(&field.value, &path)?;
+            let Some((node, path)) = self.uses.authentications.get(name).cloned() else {
+                self.error(&field.value, &path, format!("there is no `{name}` in `use.authentications`"));
+                return None;
+            };
+            return self.authentication_policy(&node, &path, names);
+        }
+        self.authentication_policy(node, path, names)
+    }
+
+    pub(super) fn authentication_policy(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        names: &[String],
+    ) -> Option<Authentication> {
+        let fields = self.object(node, path, &["basic", "bearer"], &["digest", "certificate", "oauth2", "oidc"])?;
         match (fields.get("basic"), fields.get("bearer")) {
             (Some(basic), None) => {
                 let path = path.field("basic");
                 let fields = self.object(basic, &path, &["username", "password"], &["use"])?;
-                let mut read = |name: &str| match fields.get(name) {
-                    Some(node) => self.template(node, &path.field(name), names),
-                    None => {
-                        self.missing(basic, &path, name);
-                        None
-                    }
-                };
-                Some(Authentication::Basic { username: read("username")?, password: read("password")? })
+                let username = self.needed_text(basic, fields, &path, "username", names);
+                let password = self.needed_text(basic, fields, &path, "password", names);
+                Some(Authentication::Basic { username: username?, password: password? })
             }
             (None, Some(bearer)) => {
                 let path = path.field("bearer");
                 let fields = self.object(bearer, &path, &["token"], &["use"])?;
-                match fields.get("token") {
-                    Some(node) => {
-                        self.template(node, &path.field("token"), names).map(|token| Authentication::Bearer { token })
-                    }
-                    None => {
-                        self.missing(bearer, &path, "token");
-                        None
-                    }
-                }
+                let token = self.needed_text(bearer, fields, &path, "token", names)?;
+                Some(Authentication::Bearer { token })
             }
             _ => {
                 self.error(node, path, "an authentication is one of `basic` and `bearer`");

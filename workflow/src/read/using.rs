@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Names, Path, Reader};
 use crate::{
+    http::Authentication,
     model::{ErrorTemplate, Length, Retry},
     node::{Content, Node},
 };
@@ -15,12 +16,13 @@ pub(super) struct Uses {
     pub(super) errors: BTreeMap<String, (Node, Path)>,
     pub(super) retries: BTreeMap<String, (Node, Path)>,
     pub(super) timeouts: BTreeMap<String, Length>,
+    pub(super) authentications: BTreeMap<String, (Node, Path)>,
 }
 
 impl Reader {
     pub(super) fn uses(&mut self, node: &Node, path: &Path) {
-        let unsupported = ["authentications", "catalogs", "extensions", "functions"];
-        let Some(fields) = self.object(node, path, &["errors", "retries", "secrets", "timeouts"], &unsupported) else {
+        let known = ["authentications", "errors", "retries", "secrets", "timeouts"];
+        let Some(fields) = self.object(node, path, &known, &["catalogs", "extensions", "functions"]) else {
             return;
         };
         if let Some(secrets) = fields.get("secrets") {
@@ -43,6 +45,11 @@ impl Reader {
             let names = Names { scope: vec!["error".to_owned()], ..Names::default() };
             let _: Option<Retry> = self.retry(&node, &path, &names);
             self.uses.retries.insert(last(&path), (node, path));
+        }
+        for (node, path) in self.named(fields.get("authentications"), &path.field("authentications")) {
+            let names = Names::default().with(&["input", "secrets"]);
+            let _: Option<Authentication> = self.authentication_policy(&node, &path, &names);
+            self.uses.authentications.insert(last(&path), (node, path));
         }
         for (node, path) in self.named(fields.get("timeouts"), &path.field("timeouts")) {
             if matches!(node.content, Content::Text(_)) {

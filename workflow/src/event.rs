@@ -1,0 +1,28 @@
+//! `CloudEvents` 1.0, as flows write them.
+
+use jiff::Timestamp;
+
+use crate::{LINE_BYTES_MAX, Problem, expression::Template};
+
+/// An event as it is written.
+#[derive(Debug)]
+pub(crate) struct EventTemplate {
+    /// `type` and `source`, and what else is given of `id`, `subject`, `time` and `dataschema`.
+    pub(crate) attributes: Vec<(String, Template)>,
+    pub(crate) data: Option<Template>,
+}
+
+impl EventTemplate {
+    /// What the specification asks of an attribute: that it says something, on one line. A time is one of RFC 3339.
+    pub(crate) fn check(name: &str, text: &str) -> Result<(), Problem> {
+        if text.is_empty() || text.len() > LINE_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(Problem::validation(format!(
+                "`{name}` of an event has 1 to {LINE_BYTES_MAX} bytes, on one line"
+            )));
+        }
+        if name == "time" && text.parse::<Timestamp>().is_err() {
+            return Err(Problem::validation("`time` of an event is a time such as 2026-01-05T09:00:00Z"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Calls: what is sent, and what comes of it.
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Interpreter, Surroundings};
+use crate::{
+    HttpRequest, HttpResponse, Mail, Problem, VALUE_BYTES_MAX,
+    event::EventTemplate,
+    expression::Template,
+    http::{self, Authentication, Endpoint, HttpCall, Uri},
+    mail::{self, MailCall},
+    model::Task,
+    webhook::{self, WebhookCall},
+};
+
+/// How many bytes of a digest tell the calls of one job apart.
+const CALL_DIGEST_BYTES: usize = 8;
+
+impl Interpreter<'_> {
+    pub(super) async fn http(&self, call: &HttpCall, on: &Value, around: &Surroundings) -> Result<Value, Problem> {
+        let mut uri = self.uri(&call.endpoint, on, around).await?;
+        let mut query = Vec::new();
+        for (name, template) in &call.query {
+            query.push((name.clone(), self.fill(template, on, around).await?));
+        }
+        http::append_query(&mut uri, &query)?;
+        let mut headers = Vec::new();
+        for (name, template) in &call.headers {
+            headers.push((name.to_ascii_lowercase(), self.text(name, template, on, around).await?));
+        }
+        headers.extend(self.authorization(&call.endpoint, on, around).await?);
+        let mut body = Vec::new();
+        if let Some(template) = &call.body {
+            let (bytes, media) = match self.fill(template, on, around).await? {
+                Value::String(text) => (text.into_bytes(), "text/plain; charset=utf-8"),
+                value => (value.to_string().into_bytes(), "application/json"),
+            };
+            body = bytes;
+            if !headers.iter().any(|(name, _)| name == "content-type") {
+                headers.push(("content-type".to_owned(), media.to_owned()));
+            }
+        }
+        let request = HttpRequest { method: call.method.clone(), uri: uri.clone(), headers, body };
+        let response = self.send(request).await?;
+        http::output(call, &uri, &response)
+    }
+
+    pub(super) async fn webhook(
+        &self,
+        call: &WebhookCall,
+        task: &Task,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<Value, Problem> {
+        let uri = self.uri(&call.endpoint, on, around).await?;
+        let id = self.call_id(task, around);
+        let body = self.event(&call.event, &id, on, around).await?.to_string().into_bytes();
+        let at = self.effects.now().as_second();
+        let secret = self.secrets[call.secret.as_str()].as_str().unwrap_or_default();
+        let signature = webhook::sign(secret, &id, at, &body)
+            .map_err(|reason| Problem::configuration(format!("the secret `{}` {reason}", call.secret)))?;
+        let mut headers = vec![
+            ("content-type".to_owned(), "application/cloudevents+json; charset=utf-8".to_owned()),
+            ("webhook-id".to_owned(), id.clone()),
+            ("webhook-timestamp".to_owned(), at.to_string()),
+            ("webhook-signature".to_owned(), signature),
+        ];
+        headers.extend(self.authorization(&call.endpoint, on, around).await?);
+        let request = HttpRequest { method: "POST".to_owned(), uri: uri.clone(), headers, body };
+        let response = self.send(request).await?;
+        http::check_status(&uri, response.status, http::SUCCESS_LAST)?;
+        Ok(json!({"id": id, "statusCode": response.status}))
+    }
+
+    pub(super) async fn mail(
+        &self,
+        call: &MailCall,
+        task: &Task,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<Value, Problem> {
+        let optional = async |name: &str, template: &Option<Template>| {
+            Ok::<_, Problem>(match template {
+                None => None,
+                Some(template) => match self.fill(template, on, around).await? {
+                    Value::Null => None,
+                    value => Some(http::text_of(name, &value)?),
+                },
+            })
+        };
+        let mail = Mail {
+            id: self.call_id(task, around),
+            from: optional("from", &call.from).await?,
+            to: mail::addresses("to", &self.fill(&call.to, on, around).await?)?,
+            cc: match &call.cc {
+                None => Vec::new(),
+                Some(cc) => mail::addresses("cc", &self.fill(cc, on, around).await?)?,
+            },
+            subject: self.text("subject", &call.subject, on, around).await?,
+            text: optional("text", &call.text).await?,
+            html: optional("html", &call.html).await?,
+        };
+        mail::check(&mail)?;
+        let id = mail.id.clone();
+        self.effects.mail(mail).await?;
+        Ok(json!({"id": id}))
+    }
+
+    /// A `CloudEvent` in its JSON format. `id` is its id where it does not say another one.
+    async fn event(
+        &self,
+        event: &EventTemplate,
+        id: &str,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<Value, Problem> {
+        let mut value = json!({
+            "specversion": "1.0",
+            "id": id,
+            "time": self.effects.now().to_string(),
+            "datacontenttype": "application/json",
+        });
+        for (name, template) in &event.attributes {
+            let text = self.text(name, template, on, around).await?;
+            EventTemplate::check(name, &text)?;
+            value[name.as_str()] = text.into();
+        }
+        if let Some(data) = &event.data {
+            value["data"] = self.fill(data, on, around).await?;
+        }
+        Ok(value)
+    }
+
+    /// What names a call: the job's id, and a digest of the task and its turn. The same when the call is made again, in another
+    /// attempt of the job or of a `try`.
+    fn call_id(&self, task: &Task, around: &Surroundings) -> String {
+        let digest = Sha256::new().chain_update(&task.pointer).chain_update([0]).chain_update(&around.turn).finalize();
+        let digest = digest.iter().take(CALL_DIGEST_BYTES).fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        format!("{}-{digest:016x}", self.workflow["id"].as_str().unwrap_or_default())
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Problem> {
+        let response = self.effects.http(request).await?;
+        if response.body.len() > VALUE_BYTES_MAX {
+            return Err(Problem::communication(502, format!("the answer has more than {VALUE_BYTES_MAX} bytes")));
+        }
+        Ok(response)
+    }
+
+    async fn uri(&self, endpoint: &Endpoint, on: &Value, around: &Surroundings) -> Result<String, Problem> {
+        match &endpoint.uri {
+            Uri::Template(parts) => http::expand(parts, on),
+            Uri::Expression(expression) => match self.evaluate(expression, on, around).await? {
+                Value::String(uri) => Ok(uri),
+                _ => Err(Problem::expression("the URI has to be a text")),
+            },
+        }
+    }
+
+    /// The header that shows who calls.
+    async fn authorization(
+        &self,
+        endpoint: &Endpoint,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<Option<(String, String)>, Problem> {
+        let value = match &endpoint.authentication {
+            None => return Ok(None),
+            Some(Authentication::Bearer { token }) => {
+                format!("Bearer {}", self.text("token", token, on, around).await?)
+            }
+            Some(Authentication::Basic { username, password }) => {
+                let username = self.text("username", username, on, around).await?;
+                let password = self.text("password", password, on, around).await?;
+                format!("Basic {}", BASE64.encode(format!("{username}:{password}")))
+            }
+        };
+        Ok(Some(("authorization".to_owned(), value)))
+    }
+
+    /// A text, or a number or a boolean as one.
+    async fn text(
+        &self,
+        name: &str,
+        template: &Template,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<String, Problem> {
+        http::text_of(name, &self.fill(template, on, around).await?)
+    }
+}
