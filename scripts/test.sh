@@ -126,6 +126,8 @@ if [ "$fast" = false ]; then
 fi
 # Tests of the whole system start the programs from target/debug.
 phase 'build' cargo build --workspace --bins --locked
+# Declarative flows send mails to a real server.
+phase 'mail' bash scripts/install-mail.sh
 # The example workers in other languages are tested too.
 phase 'workers' bash scripts/install-workers.sh
 phase 'services' bash scripts/services.sh up --dir "$services"

@@ -10,6 +10,7 @@ mod definitions;
 mod program;
 #[path = "../queue_support/mod.rs"]
 mod queue_support;
+mod service;
 mod system;
 
 mod access;
@@ -28,6 +29,7 @@ mod kills;
 mod languages;
 mod locks;
 mod operations;
+mod outgoing;
 mod records;
 mod refusals;
 mod replicas;

@@ -1,18 +1,18 @@
 //! Declarative flows through a real server and worker, calling a service of the test.
 
-use std::sync::{Arc, Mutex};
-
 use quorate::proto::v1::{FlowServicePublishRequest, StepRunStatus, SubmissionStatus};
 use quorate_worker::workflow::Workflows;
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpListener,
-};
 use tonic::Code;
 
 use crate::{
-    approvals::step, audit::verified_history, backend::Backend, caller::refused, on_every_backend, system::System,
+    approvals::step,
+    audit::verified_history,
+    backend::Backend,
+    caller::refused,
+    on_every_backend,
+    service::{Answers, Service, header},
+    system::System,
 };
 
 /// An order in the ERP, which is tried again while it says that it is busy.
@@ -82,70 +82,31 @@ stages:
       - { name: check, background: { flow: over-budget } }
 ";
 
-/// An HTTP service that is busy the first time, and keeps what it is asked.
-async fn service() -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let requests: Arc<Mutex<Vec<String>>> = Arc::default();
-    let kept = requests.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let mut stream = BufReader::new(stream);
-            let (mut head, mut length) = (String::new(), 0);
-            loop {
-                let mut line = String::new();
-                stream.read_line(&mut line).await.unwrap();
-                if line.trim().is_empty() {
-                    break;
-                }
-                let line = line.trim().to_owned();
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                head.push_str(&line);
-                head.push('\n');
-            }
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).await.unwrap();
-            let is_first = {
-                let mut kept = kept.lock().unwrap();
-                kept.push(format!("{head}{}", String::from_utf8(body).unwrap()));
-                kept.len() == 1
-            };
-            let (status, body) =
-                if is_first { ("503 Service Unavailable", "") } else { ("201 Created", r#"{"number": "PO-1"}"#) };
-            let answer = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        }
-    });
-    (address, requests)
+/// A service that is busy the first time.
+async fn service() -> Service {
+    let busy_once: Answers =
+        |nth, _| if nth == 0 { ("503 Service Unavailable", "") } else { ("201 Created", r#"{"number": "PO-1"}"#) };
+    Service::start(None, busy_once).await
 }
 
 on_every_backend! {
     async fn a_flow_needs_no_code(backend: Backend) {
         let mut system = System::start_without_worker(backend).await;
-        let (address, requests) = service().await;
+        let service = service().await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
-        admin.publish_flows(&flows(&address)).await;
+        admin.publish_flows(&flows(&service.address)).await;
         admin.publish_process(BUYING).await;
         admin.publish_process(REFUSING).await;
         system.start_worker_that_runs(&Workflows::default().allow_network("127.0.0.0/8".parse().unwrap()));
 
         let id = ann.submit("buying", json!({ "amount": 12.5 })).await.id;
         ann.when_it_is(&id, SubmissionStatus::Approved).await;
-        let job = {
-            let requests = requests.lock().unwrap();
-            assert_eq!(requests.len(), 2, "it was busy once: {requests:?}");
-            assert!(requests.iter().all(|request| request.starts_with("POST /orders HTTP/1.1\n")));
-            assert!(requests[1].ends_with("{\"amount\":12.5}"), "{}", requests[1]);
-            let key = |request: &str| request.lines().find(|line| line.starts_with("idempotency-key: ")).map(str::to_owned);
-            assert_eq!(key(&requests[0]), key(&requests[1]), "the same in every attempt");
-            key(&requests[1])
-        };
-        assert!(job.is_some());
+        let requests = service.requests();
+        assert_eq!(requests.len(), 2, "it was busy once: {requests:?}");
+        assert!(requests.iter().all(|request| request.starts_with("POST /orders HTTP/1.1\n")));
+        assert!(requests[1].ends_with("{\"amount\":12.5}"), "{}", requests[1]);
+        let keys: Vec<&str> = requests.iter().map(|request| header(request, "idempotency-key")).collect();
+        assert_eq!(keys[0], keys[1], "the same in every attempt");
         verified_history(&system.store, &id).await;
 
         let id = ann.submit("refusing", json!({})).await.id;
@@ -158,15 +119,15 @@ on_every_backend! {
 
     async fn a_flow_calls_no_address_that_is_not_allowed(backend: Backend) {
         let mut system = System::start_without_worker(backend).await;
-        let (address, requests) = service().await;
+        let service = service().await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
-        admin.publish_flows(&flows(&address)).await;
+        admin.publish_flows(&flows(&service.address)).await;
         admin.publish_process(BUYING).await;
         system.start_worker_that_runs(&Workflows::default());
         let id = ann.submit("buying", json!({ "amount": 1 })).await.id;
         let ended = ann.when_it_is(&id, SubmissionStatus::Error).await;
         assert!(format!("{ended:?}").contains("CONFIGURATION"), "{ended:?}");
-        assert!(requests.lock().unwrap().is_empty(), "nothing was sent");
+        assert!(service.requests().is_empty(), "nothing was sent");
         system.end().await;
     }
 
