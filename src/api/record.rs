@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use quorate_engine::{
     decide::{COMMENT_BYTES_MAX, may_decide},
-    directory::check_name,
     id::{Tenant, UserName},
     refusal::Refusal,
     trigger::ChangeKind,
@@ -29,7 +28,7 @@ use super::{
     call::{NAME_BYTES_MAX, check_text, request_key},
     catalog::answer_again,
     convert, errors,
-    submission::record_data,
+    submission::{on_behalf_of, record_data},
 };
 
 /// How many locks of each kind one answer tells: a record that more hold is held all the same.
@@ -57,13 +56,7 @@ impl RecordService for Api {
         }
         let data = record.data.as_ref().ok_or_else(|| errors::invalid_field("record.data", "is missing"))?;
         let data = record_data("record.data", data)?;
-        let on_behalf_of = match message.on_behalf_of.as_str() {
-            "" => None,
-            name => {
-                check_name(name).map_err(|error| errors::invalid_field("on_behalf_of", error.to_string()))?;
-                Some(UserName::from(name))
-            }
-        };
+        let on_behalf_of = on_behalf_of(&message.on_behalf_of)?;
         let change = RecordChange {
             tenant: principal.tenant.clone(),
             record_type: record.r#type,

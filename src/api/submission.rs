@@ -8,6 +8,7 @@ use quorate_engine::{
     Json,
     command::{Command, UpdateRecord},
     decision_rule::ASKED_MAX,
+    directory::check_name,
     event::Event,
     evolve,
     id::{SubmissionId, Tenant, UserName},
@@ -424,14 +425,7 @@ fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest
     check_text("record.type", &record.r#type, NAME_BYTES_MAX)?;
     check_text("comment", &message.comment, usize::MAX)?;
     let data = record_data("record.data", &record.data.unwrap_or_default())?;
-    let on_behalf_of = match message.on_behalf_of.as_str() {
-        "" => None,
-        name => {
-            let checked = quorate_engine::directory::check_name(name);
-            checked.map_err(|error| errors::invalid_field("on_behalf_of", error.to_string()))?;
-            Some(UserName::from(name))
-        }
-    };
+    let on_behalf_of = on_behalf_of(&message.on_behalf_of)?;
     Ok(SubmitAsk {
         process: message.process,
         record_type: record.r#type,
@@ -474,6 +468,15 @@ fn resubmit_ask(
         before: Some(Arc::clone(before)),
         may_exist: false,
     })
+}
+
+/// Whom a caller acts for, where they say so.
+pub(super) fn on_behalf_of(name: &str) -> Result<Option<UserName>, Status> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    check_name(name).map_err(|error| errors::invalid_field("on_behalf_of", error.to_string()))?;
+    Ok(Some(UserName::from(name)))
 }
 
 /// A record's data, within its bound.

@@ -75,15 +75,22 @@ pub(crate) async fn resubmit(args: ResubmitArgs, session: &mut Session<'_, '_>) 
     print_submission(answer.submission, session)
 }
 
-/// Arguments of `quorate report-change`.
+/// Which record.
 #[derive(Debug, Args)]
-pub(crate) struct ReportChangeArgs {
+pub(crate) struct RecordArgs {
     /// The record's type
     #[arg(value_name = "TYPE")]
     pub(crate) record_type: String,
     /// The record's id in your system
     #[arg(value_name = "ID")]
     pub(crate) record_id: String,
+}
+
+/// Arguments of `quorate report-change`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportChangeArgs {
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// All of the record's data as it is now, a JSON object: the object itself, the name of a file, or `-` for standard input
     #[arg(long, value_name = "FILE|JSON|-")]
     pub(crate) data: String,
@@ -117,8 +124,8 @@ pub(crate) async fn report_change(args: ReportChangeArgs, session: &mut Session<
     };
     let request = v1::RecordServiceReportChangeRequest {
         record: Some(v1::Record {
-            r#type: args.record_type,
-            id: args.record_id,
+            r#type: args.record.record_type,
+            id: args.record.record_id,
             data: Some(read_object("--data", &args.data)?),
             source_version: args.source_version,
             ..v1::Record::default()
@@ -144,12 +151,8 @@ pub(crate) async fn report_change(args: ReportChangeArgs, session: &mut Session<
 /// Arguments of `quorate lock`.
 #[derive(Debug, Args)]
 pub(crate) struct LockArgs {
-    /// The record's type
-    #[arg(value_name = "TYPE")]
-    pub(crate) record_type: String,
-    /// The record's id in your system
-    #[arg(value_name = "ID")]
-    pub(crate) record_id: String,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// For whom or what: a name of your own, by which it is taken off
     #[arg(long, value_name = "NAME")]
     pub(crate) holder: String,
@@ -165,8 +168,8 @@ pub(crate) struct LockArgs {
 pub(crate) async fn lock(args: LockArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
     let client = &session.client;
     let request = v1::RecordServiceLockRequest {
-        record_type: args.record_type,
-        record_id: args.record_id,
+        record_type: args.record.record_type,
+        record_id: args.record.record_id,
         holder: args.holder,
         reason: args.reason,
         until: args.until,
@@ -185,12 +188,8 @@ pub(crate) async fn lock(args: LockArgs, session: &mut Session<'_, '_>) -> Resul
 /// Arguments of `quorate unlock`.
 #[derive(Debug, Args)]
 pub(crate) struct UnlockArgs {
-    /// The record's type
-    #[arg(value_name = "TYPE")]
-    pub(crate) record_type: String,
-    /// The record's id in your system
-    #[arg(value_name = "ID")]
-    pub(crate) record_id: String,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// The name that it was locked by
     #[arg(long, value_name = "NAME")]
     pub(crate) holder: String,
@@ -200,8 +199,8 @@ pub(crate) struct UnlockArgs {
 pub(crate) async fn unlock(args: UnlockArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
     let client = &session.client;
     let request = v1::RecordServiceUnlockRequest {
-        record_type: args.record_type,
-        record_id: args.record_id,
+        record_type: args.record.record_type,
+        record_id: args.record.record_id,
         holder: args.holder,
         request_id: request_id(),
     };
@@ -214,12 +213,8 @@ pub(crate) async fn unlock(args: UnlockArgs, session: &mut Session<'_, '_>) -> R
 /// Arguments of `quorate get lock`.
 #[derive(Debug, Args)]
 pub(crate) struct GetLockArgs {
-    /// The record's type
-    #[arg(value_name = "TYPE")]
-    pub(crate) record_type: String,
-    /// The record's id in your system
-    #[arg(value_name = "ID")]
-    pub(crate) record_id: String,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// The user who wants to edit it: says whether they may
     #[arg(long = "for", value_name = "USER", default_value = "", hide_default_value = true)]
     pub(crate) user: String,
@@ -229,8 +224,8 @@ pub(crate) struct GetLockArgs {
 pub(crate) async fn get_lock(args: &GetLockArgs, session: &mut Session<'_, '_>) -> Result<(), Failure> {
     let client = &session.client;
     let request = v1::RecordServiceGetLockRequest {
-        record_type: args.record_type.clone(),
-        record_id: args.record_id.clone(),
+        record_type: args.record.record_type.clone(),
+        record_id: args.record.record_id.clone(),
         user: args.user.clone(),
     };
     let answer = client.call(async || client.records().get_lock(request.clone()).await).await?;

@@ -126,7 +126,7 @@ impl Scheduler {
             return effects_of(answer);
         }
         let digest = record_digest(&change.data);
-        let newest = self.of_record(change, None).await?;
+        let newest = self.of_record(change, None, None).await?;
         let open = self.open_of_record(change, &newest).await?;
         let mut asked = Vec::new();
         let mut effects = Vec::new();
@@ -164,15 +164,16 @@ impl Scheduler {
         Ok(effects)
     }
 
-    /// Submissions of the record, newest first.
+    /// Submissions of the record, newest first; where a process is named, the newest there.
     async fn of_record(
         &self,
         change: &RecordChange,
+        process: Option<&str>,
         status: Option<SubmissionStatus>,
     ) -> Result<Vec<SubmissionRow>, Rejection> {
         let query = SubmissionQuery {
             tenant: change.tenant.clone(),
-            process: None,
+            process: process.map(str::to_owned),
             status,
             submitter: None,
             record_type: Some(change.record_type.clone()),
@@ -180,7 +181,7 @@ impl Scheduler {
             descending: true,
             after: None,
             // One more than there may be, to see that there are more.
-            limit: RECORD_SUBMISSIONS_MAX + 1,
+            limit: if process.is_some() { 1 } else { RECORD_SUBMISSIONS_MAX + 1 },
         };
         self.store().list_submissions(&query).await.map_err(|error| log_store_error(&error))
     }
@@ -193,7 +194,7 @@ impl Scheduler {
     ) -> Result<Vec<SubmissionRow>, Rejection> {
         let mut open: BTreeMap<SubmissionId, SubmissionRow> = BTreeMap::new();
         for status in OPEN {
-            open.extend(self.of_record(change, Some(status)).await?.into_iter().map(|row| (row.id, row)));
+            open.extend(self.of_record(change, None, Some(status)).await?.into_iter().map(|row| (row.id, row)));
         }
         // One that went from a status to another between the queries is among these.
         let seen = newest.iter().filter(|row| !row.status.is_terminal());
@@ -219,11 +220,17 @@ impl Scheduler {
         for row in newest.iter().rev() {
             last.insert(&row.process, row);
         }
+        // Then what is not among them may be older.
+        let there_are_more = newest.len() > RECORD_SUBMISSIONS_MAX as usize;
         let is_open = |process: &str| open.iter().any(|row| row.process == process);
         let now = self.clock().now();
         let mut triggered = Vec::new();
         for version in snapshot.processes_of(&change.record_type) {
-            let before = last.get(version.name.as_str());
+            let older = match last.get(version.name.as_str()) {
+                None if there_are_more => self.of_record(change, Some(&version.name), None).await?.pop(),
+                _ => None,
+            };
+            let before = last.get(version.name.as_str()).copied().or(older.as_ref());
             // What was decided on is not asked again while it is what it was.
             if is_open(&version.name) || before.is_some_and(|row| row.record_digest == digest) {
                 continue;

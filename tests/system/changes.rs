@@ -8,12 +8,15 @@ use lapin::{
     options::BasicPublishOptions,
     types::{AMQPValue, FieldTable},
 };
-use quorate::proto::{
-    v1::{self, ChangeEffect, ChangeKind, Submission, change_effect::Outcome},
-    value,
+use quorate::{
+    proto::{
+        v1::{self, ChangeKind, Submission, change_effect::Outcome},
+        value,
+    },
+    scheduler::records::RECORD_SUBMISSIONS_MAX,
 };
-use serde_json::{Value, json};
-use tonic::{Code, Status};
+use serde_json::json;
+use tonic::Code;
 
 use crate::{
     audit::verified_history,
@@ -22,6 +25,7 @@ use crate::{
     on_every_backend,
     queue_support::until,
     system::{Server, System},
+    triggers::{change, report},
 };
 
 /// Submitted by itself where the discount is not small; every change of it is taken.
@@ -34,23 +38,14 @@ trigger: { on: [created, updated], when: record.percent > 10.0 }
 stages: [{ name: review, steps: [{ name: bob, approval: { assign: [{ user: bob }] } }] }]
 ";
 
-fn change(kind: ChangeKind, data: &Value, request_id: &str) -> v1::RecordServiceReportChangeRequest {
-    v1::RecordServiceReportChangeRequest {
-        record: Some(v1::Record {
-            r#type: "quote".to_owned(),
-            id: "Q-1".to_owned(),
-            data: Some(value::from_json(data)),
-            ..v1::Record::default()
-        }),
-        kind: kind.into(),
-        request_id: request_id.to_owned(),
-        ..v1::RecordServiceReportChangeRequest::default()
-    }
-}
-
-async fn report(caller: &Caller, request: v1::RecordServiceReportChangeRequest) -> Result<Vec<ChangeEffect>, Status> {
-    Ok(caller.records().report_change(request).await?.into_inner().effects)
-}
+/// Knows the same records, and asks about them only when it is told to.
+const NOTE: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: note
+record: { type: quote }
+stages: [{ name: review, steps: [{ name: bob, approval: { assign: [{ user: bob }] } }] }]
+";
 
 /// All submissions of the record.
 async fn of_record(caller: &Caller) -> Vec<Submission> {
@@ -75,7 +70,7 @@ on_every_backend! {
         // Each tells of data of its own, under an id of its own.
         let told = join_all((0..16_usize).map(|n| {
             let erp = &erps[n % erps.len()];
-            report(erp, change(ChangeKind::Updated, &json!({ "percent": 20 + n }), &format!("r-{n}")))
+            report(erp, change("Q-1", ChangeKind::Updated, &json!({ "percent": 20 + n }), &format!("r-{n}")))
         }))
         .await;
         let submissions = of_record(&erps[0]).await;
@@ -93,8 +88,28 @@ on_every_backend! {
         system.end().await;
     }
 
+    async fn a_record_is_submitted_again_however_much_other_processes_made_of_it_since(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, erp) = (system.caller("admin"), system.caller("erp"));
+        admin.publish_process(DISCOUNT).await;
+        admin.publish_process(NOTE).await;
+        let told = |percent: u32| change("R-1", ChangeKind::Updated, &json!({ "percent": percent }), "");
+        let first = report(&erp, told(20)).await.unwrap().remove(0);
+        recall(&erp, &first.submission).await;
+        // More than are looked at first.
+        let others = join_all((0..=RECORD_SUBMISSIONS_MAX).map(|_| erp.submit("note", json!({})))).await;
+        join_all(others.iter().map(|other| recall(&erp, &other.id))).await;
+
+        let unchanged = report(&erp, told(20)).await.unwrap();
+        assert_eq!(unchanged, [], "what was decided on is not asked again");
+        let second = report(&erp, told(30)).await.unwrap().remove(0);
+        assert_eq!(second.outcome(), Outcome::Submitted, "{second:?}");
+        assert_ne!(second.submission, first.submission);
+        system.end().await;
+    }
+
     async fn what_is_open_is_told_however_much_has_ended_since_and_too_much_is_refused(backend: Backend) {
-        const MAX: usize = 200;
+        const MAX: usize = RECORD_SUBMISSIONS_MAX as usize;
         let system = System::start_without_worker(backend).await;
         let (admin, erp) = (system.caller("admin"), system.caller("erp"));
         admin.publish_process(DISCOUNT).await;
@@ -102,11 +117,7 @@ on_every_backend! {
         let oldest = erp.submit("discount", json!({ "percent": 5 })).await;
         let ended = submit_many().await;
         join_all(ended.iter().map(|submission| recall(&erp, &submission.id))).await;
-        let request = |percent: u32| {
-            let mut request = change(ChangeKind::Updated, &json!({ "percent": percent }), "");
-            "R-1".clone_into(&mut request.record.as_mut().unwrap().id);
-            request
-        };
+        let request = |percent: u32| change("R-1", ChangeKind::Updated, &json!({ "percent": percent }), "");
         let told = report(&erp, request(6)).await.unwrap();
         assert_eq!(told.len(), 1, "{told:?}");
         assert_eq!((told[0].submission.as_str(), told[0].outcome()), (oldest.id.as_str(), Outcome::Updated));

@@ -42,7 +42,12 @@ trigger: { on: [created], when: record.limit > 0.0 }
 stages: [{ name: look, steps: [{ name: look, approval: { assign: [{ user: carol }] } }] }]
 ";
 
-fn change(id: &str, kind: ChangeKind, data: &Value, request_id: &str) -> v1::RecordServiceReportChangeRequest {
+pub(crate) fn change(
+    id: &str,
+    kind: ChangeKind,
+    data: &Value,
+    request_id: &str,
+) -> v1::RecordServiceReportChangeRequest {
     v1::RecordServiceReportChangeRequest {
         record: Some(v1::Record {
             r#type: "quote".to_owned(),
@@ -56,7 +61,7 @@ fn change(id: &str, kind: ChangeKind, data: &Value, request_id: &str) -> v1::Rec
     }
 }
 
-async fn report(
+pub(crate) async fn report(
     caller: &Caller,
     request: v1::RecordServiceReportChangeRequest,
 ) -> Result<Vec<v1::ChangeEffect>, Status> {
