@@ -137,6 +137,13 @@ impl Corner {
         channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().message_count()
     }
 
+    /// How many consumers a queue has.
+    pub(crate) async fn consumers(&self, queue: &str) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let channel = self.another_channel().await;
+        channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().consumer_count()
+    }
+
     /// Whether a queue exists with exactly this type and these arguments: the broker refuses to declare it otherwise.
     pub(crate) async fn is_declared(&self, queue: &str, queue_type: QueueType, arguments: &[(&str, &str)]) -> bool {
         let mut table = FieldTable::default();
@@ -180,7 +187,7 @@ pub(crate) async fn connected(queue: &RabbitQueue) {
     until("the connection", || async { queue.is_connected().then_some(()) }).await;
 }
 
-/// A wire to the broker that can be cut and mended.
+/// A wire to the broker, or to a server, that can be cut and mended.
 pub(crate) struct Wire {
     address: SocketAddr,
     open: Arc<AtomicBool>,
@@ -190,7 +197,11 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) async fn to_broker() -> Self {
         let broker: AMQPUri = amqp_url().parse().unwrap();
-        let broker = (broker.authority.host, broker.authority.port);
+        let addresses = tokio::net::lookup_host((broker.authority.host, broker.authority.port)).await.unwrap();
+        Self::to(addresses.into_iter().find(SocketAddr::is_ipv4).unwrap()).await
+    }
+
+    pub(crate) async fn to(far_end: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = Arc::new(AtomicBool::new(true));
@@ -202,10 +213,10 @@ impl Wire {
                 if !is_open.load(Ordering::SeqCst) {
                     continue;
                 }
-                let (broker, mut seen) = (broker.clone(), seen.clone());
+                let mut seen = seen.clone();
                 seen.mark_unchanged();
                 tokio::spawn(async move {
-                    let mut far = TcpStream::connect(broker).await.unwrap();
+                    let mut far = TcpStream::connect(far_end).await.unwrap();
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = seen.changed() => {}
@@ -214,6 +225,10 @@ impl Wire {
             }
         });
         Self { address, open, cuts }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn url(&self) -> String {

@@ -2,23 +2,22 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::{Duration, Instant},
 };
 
-use quorate::proto::v1::{Job, JobError, JobReport, JobServiceListRequest, JobStatus, SubmissionStatus};
+use quorate::proto::v1::{Job, JobError, JobReport, JobServiceListRequest, JobStatus, OpenJob, SubmissionStatus};
 use quorate_engine::event::{Event, EventKind};
 use serde_json::{Value, json};
 
 use crate::{
-    audit::{each_result_was_applied_once, open_jobs, verified_history},
+    audit::{each_result_was_applied_once, kinds, open_jobs, verified_history},
     backend::Backend,
+    caller::Caller,
     definitions::purchase,
-    on_every_backend,
-    program::{Program, printed},
-    queue_support::{Corner, until},
+    queue_support::{Corner, amqp_url, until},
     system::System,
+    workers::{Language, Source, in_every_language, project},
 };
 
 /// Longer than the heartbeat of `ORDER`: whoever is silent for so long has failed.
@@ -47,43 +46,55 @@ stages:
     next: [{ to: end }]
 ";
 
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The job that a worker says it carries out.
+async fn running(admin: &Caller) -> Option<OpenJob> {
+    let jobs = admin.jobs().list(JobServiceListRequest::default()).await.unwrap().into_inner().jobs;
+    jobs.into_iter().find(|job| job.status() == JobStatus::Running)
 }
 
-/// A worker in Python, over the broker where there is one.
-async fn start_worker(system: &System, erp: &Path) -> Program {
-    if let Some(broker) = &system.backend.broker {
-        return start_amqp_worker(&broker.url, &broker.prefix, erp).await;
+/// The orders that were made, by their jobs.
+fn orders(erp: &Path) -> Vec<String> {
+    let folder = fs::read_dir(erp.join("orders")).into_iter().flatten();
+    folder.map(|order| order.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// The attempts whose result was applied.
+fn completed_attempts(events: &[Event]) -> Vec<u32> {
+    let attempt = |event: &Event| match event.kind {
+        EventKind::JobCompleted { attempt, .. } => Some(attempt),
+        _ => None,
+    };
+    events.iter().filter_map(attempt).collect()
+}
+
+fn failed_attempts(events: &[Event]) -> Vec<u32> {
+    let attempt = |event: &Event| match event.kind {
+        EventKind::JobAttemptFailed { attempt, .. } | EventKind::JobFailed { attempt, .. } => Some(attempt),
+        _ => None,
+    };
+    events.iter().filter_map(attempt).collect()
+}
+
+/// A job as a server publishes it.
+fn job(flow: &str) -> Job {
+    Job {
+        job: uuid::Uuid::now_v7().to_string(),
+        attempt: 1,
+        token: "secret".to_owned(),
+        kind: "AUTOLAUNCHED".to_owned(),
+        flow: flow.to_owned(),
+        task_queue: "default".to_owned(),
+        ..Job::default()
     }
-    let mut command = python("grpc_worker.py", erp);
-    command.env("QUORATE_SERVER", format!("http://{}", system.server.address));
-    serving(command.env("QUORATE_TOKEN", system.token("worker"))).await
 }
 
-async fn start_amqp_worker(url: &str, prefix: &str, erp: &Path) -> Program {
-    let mut command = python("amqp_worker.py", erp);
-    serving(command.env("QUORATE_AMQP_URL", url).env("QUORATE_AMQP_PREFIX", prefix)).await
+fn source(corner: &Corner) -> Source {
+    Source::Amqp { url: amqp_url(), prefix: corner.prefix.clone() }
 }
 
-fn python(script: &str, erp: &Path) -> Command {
-    printed(Command::new("bash").arg(project().join("scripts/install-workers.sh")));
-    let mut command = Command::new(project().join("target/workers/python/bin/python"));
-    command.arg(project().join("examples/workers/python").join(script));
-    command.env("ERP_FOLDER", erp).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUNBUFFERED", "1");
-    command
-}
-
-async fn serving(command: &mut Command) -> Program {
-    let command = std::mem::replace(command, Command::new(PathBuf::new()));
-    let mut program = Program::start("the worker in Python", command);
-    program.said("that it serves", |line| line.contains("serving").then_some(())).await;
-    program
-}
-
-/// The kinds of a history's events.
-fn kinds(events: &[Event]) -> Vec<String> {
-    events.iter().map(|event| event.kind.to_parts().0).collect()
+async fn next_report(corner: &Corner) -> Value {
+    let message = until("a report", || async { corner.get(&corner.names.results_queue()).await }).await;
+    serde_json::from_slice(&message.delivery.data).unwrap()
 }
 
 fn failures<'a>(events: &'a [Event], code: &str) -> Vec<&'a Event> {
@@ -101,11 +112,11 @@ fn fits(schema: &str, body: &Value) {
     assert!(errors.is_empty(), "{schema}: {errors:?}: {body}");
 }
 
-on_every_backend! {
-    async fn a_worker_in_python_carries_out_the_example_with_its_failures(backend: Backend) {
+in_every_language! {
+    async fn a_worker_carries_out_the_example_with_its_failures(language: Language, backend: Backend) {
         let mut system = System::start_without_worker(backend).await;
         let erp = tempfile::tempdir().unwrap();
-        let worker = start_worker(&system, erp.path()).await;
+        let worker = language.start(&Source::of(&system), erp.path(), &[]).await;
         let (ann, bob) = (system.caller("ann"), system.caller("bob"));
 
         // Nobody can say what the budget is, until somebody can.
@@ -123,8 +134,7 @@ on_every_backend! {
         let smooth = ann.submit("purchase-request", purchase(50.0)).await.id;
         bob.approve(&ann.item_of(&smooth).await).await;
         let ended = ann.when_it_is(&smooth, SubmissionStatus::Approved).await;
-        let orders = fs::read_dir(erp.path().join("orders")).unwrap().count();
-        assert_eq!(orders, 2, "an order for each");
+        assert_eq!(orders(erp.path()).len(), 2, "an order for each");
         let order = ended.stages.iter().flat_map(|stage| &stage.steps).find(|step| step.name == "create_order").unwrap();
         let outputs = quorate::proto::value::to_json(order.outputs.as_ref().unwrap(), "").unwrap();
         assert!(outputs["order"].as_str().unwrap().starts_with("PO-"), "{outputs}");
@@ -155,78 +165,185 @@ on_every_backend! {
         system.end().await;
     }
 
-    async fn a_long_job_of_a_worker_in_python_lives_by_heartbeats_and_outlives_it(backend: Backend) {
+    async fn a_long_job_lives_by_heartbeats_and_outlives_its_worker(language: Language, backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
         admin.publish_process(ORDER).await;
         let erp = tempfile::tempdir().unwrap();
         fs::write(erp.path().join("closed"), "").unwrap();
-        let mut first = start_worker(&system, erp.path()).await;
+        let mut first = language.start(&Source::of(&system), erp.path(), &[]).await;
         let id = ann.submit("order", purchase(50.0)).await.id;
-        let running = || async {
-            let jobs = admin.jobs().list(JobServiceListRequest::default()).await.unwrap().into_inner().jobs;
-            jobs.into_iter().find(|job| job.status() == JobStatus::Running)
-        };
-        let job = until("a running job", running).await;
+        let job = until("a running job", || running(&admin)).await;
         let since = Instant::now();
         until("more than the heartbeat's time", || async {
             (since.elapsed() > LONGER_THAN_THE_HEARTBEAT).then_some(())
         })
         .await;
-        let lives = running().await.expect("it still runs");
+        let lives = running(&admin).await.expect("it still runs");
         assert_eq!((&lives.job, lives.attempt), (&job.job, 1), "its heartbeats keep the first attempt alive");
 
         first.kill();
-        let second = start_worker(&system, erp.path()).await;
+        let second = language.start(&Source::of(&system), erp.path(), &[]).await;
         fs::remove_file(erp.path().join("closed")).unwrap();
         ann.when_it_is(&id, SubmissionStatus::Approved).await;
-        let orders = fs::read_dir(erp.path().join("orders")).unwrap().map(|order| order.unwrap().file_name());
-        assert_eq!(orders.collect::<Vec<_>>(), [job.job.as_str()]);
+        assert_eq!(orders(erp.path()), [job.job]);
         each_result_was_applied_once(&verified_history(&system.store, &id).await);
         assert_eq!(open_jobs(&system.store).await, []);
         assert!(second.stop().await.success());
         system.end().await;
     }
+
+    async fn a_server_or_broker_that_is_away_is_waited_for(language: Language, backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        // However long it is away, the attempt stays the first.
+        admin.publish_process(&ORDER.replace("heartbeat: 6s", "timeout: 1h")).await;
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        let (source, wire) = Source::over_a_wire(&system).await;
+        let mut worker = language.start(&source, erp.path(), &[]).await;
+        let id = ann.submit("order", purchase(50.0)).await.id;
+        let job = until("a running job", || running(&admin)).await;
+
+        wire.cut();
+        worker.said("that it lost its connection", |line| line.contains("is away").then_some(())).await;
+        fs::remove_file(erp.path().join("closed")).unwrap();
+        until("the order", || async { (orders(erp.path()) == [job.job.clone()]).then_some(()) }).await;
+        assert_eq!(ann.get(&id).await.status(), SubmissionStatus::InProgress, "nobody knows that the job is done");
+        wire.mend();
+
+        ann.when_it_is(&id, SubmissionStatus::Approved).await;
+        let events = verified_history(&system.store, &id).await;
+        each_result_was_applied_once(&events);
+        assert_eq!(completed_attempts(&events), [1]);
+        // And it goes on working.
+        let next = ann.submit("order", purchase(60.0)).await.id;
+        ann.when_it_is(&next, SubmissionStatus::Approved).await;
+        assert!(worker.stop().await.success());
+        system.end().await;
+    }
+
+    async fn who_is_asked_to_stop_ends_what_runs(language: Language, backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        admin.publish_process(ORDER).await;
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        let first = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let id = ann.submit("order", purchase(50.0)).await.id;
+        let job = until("a running job", || running(&admin)).await;
+        first.signal("TERM");
+        fs::remove_file(erp.path().join("closed")).unwrap();
+        assert!(first.end().await.success(), "it ends in good order");
+        ann.when_it_is(&id, SubmissionStatus::Approved).await;
+        assert_eq!(completed_attempts(&verified_history(&system.store, &id).await), [1]);
+        assert_eq!(orders(erp.path()), [job.job]);
+        system.end().await;
+    }
+
+    async fn a_result_that_comes_after_its_attempt_is_refused(language: Language, backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        admin.publish_process(ORDER).await;
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        let first = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let id = ann.submit("order", purchase(50.0)).await.id;
+        let job = until("a running job", || running(&admin)).await;
+        first.signal("STOP");
+        until("the end of its attempt", || async {
+            let attempts = failed_attempts(&verified_history(&system.store, &id).await);
+            attempts.contains(&job.attempt).then_some(())
+        })
+        .await;
+        // It wakes up, ends its job, and stops: what it says is told before the next attempt begins.
+        fs::remove_file(erp.path().join("closed")).unwrap();
+        first.signal("TERM");
+        first.signal("CONT");
+        assert!(first.end().await.success());
+
+        let second = language.start(&Source::of(&system), erp.path(), &[]).await;
+        ann.when_it_is(&id, SubmissionStatus::Approved).await;
+        let events = verified_history(&system.store, &id).await;
+        each_result_was_applied_once(&events);
+        let completed = completed_attempts(&events);
+        assert!(completed[0] > job.attempt, "the result of attempt {} counted: {completed:?}", job.attempt);
+        assert!(second.stop().await.success());
+        system.end().await;
+    }
 }
 
-/// Without a server: what is on the broker is what the schemas say.
-#[tokio::test]
-async fn what_is_published_and_what_a_worker_reports_fits_the_schemas() {
-    let corner = Corner::new().await;
-    // Declares the queues, as a server does.
-    drop(corner.queue().await);
-    let erp = tempfile::tempdir().unwrap();
-    let worker = start_amqp_worker(&crate::queue_support::amqp_url(), &corner.prefix, erp.path()).await;
-    let jobs = corner.names.jobs_queue("default");
-    corner.put(&jobs, b"{ \"job\": 7").await;
-    corner.put(&jobs, br#"{ "job": "a job without a token" }"#).await;
-    for _ in 0..2 {
-        corner.next_dead().await;
-    }
-    let mut job = Job {
-        job: uuid::Uuid::now_v7().to_string(),
-        attempt: 1,
-        token: "secret".to_owned(),
-        kind: "AUTOLAUNCHED".to_owned(),
-        flow: "release-budget".to_owned(),
-        task_queue: "default".to_owned(),
-        ..Job::default()
-    };
-    for (flow, status) in [("release-budget", "COMPLETED"), ("nobody-knows", "FAILED")] {
-        flow.clone_into(&mut job.flow);
-        let body = quorate::proto::to_json(&job).unwrap();
-        fits("job.schema.json", &serde_json::from_slice(&body).unwrap());
-        corner.put(&jobs, &body).await;
-        for expected in ["STARTED", status] {
-            let message = until("a report", || async { corner.get(&corner.names.results_queue()).await }).await;
-            let report: Value = serde_json::from_slice(&message.delivery.data).unwrap();
-            fits("report.schema.json", &report);
-            assert_eq!(report["status"], expected);
-            assert_eq!((&report["job"], &report["token"]), (&json!(job.job), &json!("secret")));
+// Without a server: the test is on the other side of the broker.
+in_every_language! {
+    async fn what_is_published_and_what_a_worker_reports_fits_the_schemas(language: Language) {
+        let corner = Corner::new().await;
+        // Declares the queues, as a server does.
+        drop(corner.queue().await);
+        let erp = tempfile::tempdir().unwrap();
+        let worker = language.start(&source(&corner), erp.path(), &[]).await;
+        let jobs = corner.names.jobs_queue("default");
+        corner.put(&jobs, b"{ \"job\": 7").await;
+        corner.put(&jobs, br#"{ "job": "a job without a token" }"#).await;
+        for _ in 0..2 {
+            corner.next_dead().await;
         }
+        let mut job = job("release-budget");
+        for (flow, status) in [("release-budget", "COMPLETED"), ("nobody-knows", "FAILED")] {
+            flow.clone_into(&mut job.flow);
+            let body = quorate::proto::to_json(&job).unwrap();
+            fits("job.schema.json", &serde_json::from_slice(&body).unwrap());
+            corner.put(&jobs, &body).await;
+            for expected in ["STARTED", status] {
+                let report = next_report(&corner).await;
+                fits("report.schema.json", &report);
+                assert_eq!(report["status"], expected);
+                assert_eq!((&report["job"], &report["token"]), (&json!(job.job), &json!("secret")));
+            }
+        }
+        assert!(worker.stop().await.success());
+        corner.clean_up(&["default", "erp"]).await;
     }
-    assert!(worker.stop().await.success());
-    corner.clean_up(&["default", "erp"]).await;
+
+    async fn a_long_job_is_acknowledged_before_its_end(language: Language) {
+        let corner = Corner::new().await;
+        drop(corner.queue().await);
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        let mut worker = language.start(&source(&corner), erp.path(), &[("QUORATE_ACKNOWLEDGE_AFTER", "0.5")]).await;
+        let jobs = corner.names.jobs_queue("erp");
+        let heartbeat_interval = Some(prost_types::Duration { seconds: 0, nanos: 900_000_000 });
+        let long = Job { heartbeat_interval, input: Some(prost_types::Struct::default()), ..job("create-order") };
+        corner.put(&jobs, &quorate::proto::to_json(&long).unwrap()).await;
+        worker.said("that it acknowledged the job", |line| line.contains("lives by its heartbeats").then_some(())).await;
+        // A report that was begun after that tells that the broker has seen the acknowledgement: the second from now, for the next
+        // may have been under way.
+        while corner.get(&corner.names.results_queue()).await.is_some() {}
+        for _ in 0..2 {
+            assert_eq!(next_report(&corner).await["status"], "HEARTBEAT");
+        }
+        worker.kill();
+        until("the broker to see its end", || async { (corner.consumers(&jobs).await == 0).then_some(()) }).await;
+        assert_eq!(corner.count(&jobs).await, 0, "the broker gives back what was not acknowledged");
+        corner.clean_up(&["default", "erp"]).await;
+    }
+
+    async fn a_long_job_that_cannot_end_is_handed_back(language: Language) {
+        let corner = Corner::new().await;
+        drop(corner.queue().await);
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        let variables = [("QUORATE_ACKNOWLEDGE_AFTER", "0.5"), ("QUORATE_GRACE", "0.5")];
+        let mut worker = language.start(&source(&corner), erp.path(), &variables).await;
+        let long = Job { input: Some(prost_types::Struct::default()), ..job("create-order") };
+        corner.put(&corner.names.jobs_queue("erp"), &quorate::proto::to_json(&long).unwrap()).await;
+        assert_eq!(next_report(&corner).await["status"], "STARTED");
+        worker.said("that it acknowledged the job", |line| line.contains("lives by its heartbeats").then_some(())).await;
+        assert!(worker.stop().await.success());
+        let report = next_report(&corner).await;
+        assert_eq!((&report["status"], &report["error"]["code"]), (&json!("FAILED"), &json!("WORKER_STOPPED")));
+        assert_eq!(report["error"]["retryable"], true);
+        corner.clean_up(&["default", "erp"]).await;
+    }
 }
 
 /// The names of a schema's properties, sorted.

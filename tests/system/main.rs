@@ -12,6 +12,7 @@ mod program;
 mod queue_support;
 mod service;
 mod system;
+mod workers;
 
 mod access;
 mod approvals;

@@ -79,10 +79,20 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Sends it a signal, such as TERM.
+    pub(crate) fn signal(&self, signal: &str) {
+        let arguments = ["-s", signal, &self.child.id().to_string()];
+        assert!(Command::new("kill").args(arguments).status().unwrap().success());
+    }
+
     /// SIGTERM, and how it ended.
-    pub(crate) async fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    pub(crate) async fn stop(self) -> ExitStatus {
+        self.signal("TERM");
+        self.end().await
+    }
+
+    /// How it ended, when it has.
+    pub(crate) async fn end(mut self) -> ExitStatus {
         let name = self.name;
         until(&format!("the end of {name}"), || std::future::ready(self.ended())).await
     }

@@ -26,7 +26,7 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 # How long the loop sleeps when nothing comes: heartbeats are late by no more than this.
 TICK_SECONDS = 0.2
 # After this a job lives by its heartbeats: the broker does not let a delivery wait for ever.
-HELD_SECONDS_MAX = 300
+HELD_SECONDS_MAX = float(os.environ.get("QUORATE_ACKNOWLEDGE_AFTER", "300"))
 RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 0.5, 30.0
 PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/json")
 
@@ -37,8 +37,8 @@ log = logging.getLogger("worker")
 class Running:
     job: Job
     tag: int | None  # None: acknowledged already, or delivered on a connection that is gone
-    started: float
-    heartbeat: float
+    started: float | None = None  # when STARTED was confirmed
+    heartbeat: float = 0.0
     report: dict | None = None  # the last one, until it is confirmed
 
 
@@ -94,6 +94,9 @@ class Worker:
             while not self.finished.empty():
                 running, running.report = self.finished.get()
             for key, running in list(self.running.items()):
+                if running.started is None:
+                    self.send(running.job.report("STARTED", worker=WORKER))
+                    running.started = running.heartbeat = time.monotonic()
                 if running.report is not None:
                     self.send(running.report)
                     self.acknowledge(running)  # only now: who dies before gets the job again
@@ -120,9 +123,7 @@ class Worker:
         if known is not None:  # it came again while it runs: the new delivery is the one to acknowledge
             known.tag = method.delivery_tag
             return
-        now = time.monotonic()
-        running = self.running[job.job, job.attempt] = Running(job, method.delivery_tag, now, now)
-        self.send(job.report("STARTED", worker=WORKER))
+        running = self.running[job.job, job.attempt] = Running(job, method.delivery_tag)
         threading.Thread(target=self.carry_out, args=[running], daemon=True).start()
 
     def carry_out(self, running: Running) -> None:
@@ -139,8 +140,9 @@ class Worker:
         if job.heartbeat_interval is not None and now - running.heartbeat >= job.heartbeat_interval / 3:
             running.heartbeat = now
             self.send(job.report("HEARTBEAT"))
-        if now - running.started > HELD_SECONDS_MAX:
+        if now - running.started > HELD_SECONDS_MAX and running.tag is not None:
             self.acknowledge(running)
+            log.info("job %s lives by its heartbeats", job.job)
 
     def send(self, report: dict) -> None:
         self.channel.basic_publish("", f"{PREFIX}.results", json.dumps(report), PERSISTENT, mandatory=True)

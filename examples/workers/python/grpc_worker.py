@@ -28,6 +28,9 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 CALL_SECONDS_MAX = 10
 RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 0.5, 30.0
+# How often the main thread looks whether the server refused the worker.
+TICK_SECONDS = 0.2
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The answers to a report that say that the attempt is not live any more.
 REFUSED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED)
 # What does not get better by waiting.
@@ -120,7 +123,9 @@ class Worker:
 
     def serve(self) -> int:
         threading.Thread(target=self.receive, daemon=True).start()
-        self.stopping.wait()
+        while not self.stopping.is_set() and signal.sigtimedwait(SIGNALS, TICK_SECONDS) is None:
+            pass
+        self.stopping.set()
         with self.lock:
             # The stream stays open until the last report: what runs would go to another worker.
             self.idle.wait_for(lambda: not self.running, GRACE_SECONDS)
@@ -133,7 +138,6 @@ class Worker:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    worker = Worker()
-    signal.signal(signal.SIGTERM, lambda *_: worker.stopping.set())
-    signal.signal(signal.SIGINT, lambda *_: worker.stopping.set())
-    sys.exit(worker.serve())
+    # Waited for instead of handled: a handler would not run while a signal that another thread got leaves the main thread asleep.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    sys.exit(Worker().serve())
