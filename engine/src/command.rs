@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::{
     Json,
     definition::Process,
+    event::EmittedEvent,
     id::{JobId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     state::{Assignee, Submission, Verdict, VersionRef},
 };
@@ -311,6 +312,17 @@ pub struct Report {
     pub outcome: ReportOutcome,
 }
 
+/// What a flow does to the submission that it works for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FlowEffect {
+    /// It says something.
+    Comment(String),
+    /// It changes the record's data, by a merge patch (RFC 7396): an object.
+    RecordPatch(Json),
+    /// It tells other systems something.
+    Emit(EmittedEvent),
+}
+
 /// What a worker says of an attempt.
 #[derive(Clone, Debug)]
 pub enum ReportOutcome {
@@ -325,6 +337,8 @@ pub enum ReportOutcome {
     Completed {
         /// What it returned: an object.
         output: Json,
+        /// What it does to its submission besides, in order: applied with the result, all of it or nothing.
+        effects: Vec<FlowEffect>,
     },
     /// The flow failed.
     Failed {

@@ -7,6 +7,7 @@ mod choices;
 mod conditions;
 mod delegates;
 mod draft;
+mod effects;
 mod escalate;
 mod evaluations;
 mod items;
@@ -23,8 +24,10 @@ mod timers;
 pub use because::unmet_conditions;
 
 pub use authorize::{Deciding, Right, authorize_decision, may_decide};
+pub use effects::flow_author;
 pub use items::QUESTIONS_MAX;
 pub(crate) use job::CONDITION_MET;
+pub use record::RECORD_BYTES_MAX;
 pub use screens::{OpenPage, Opening, SCREEN_BYTES_MAX, SCREEN_VALUES_BYTES_MAX, Screen, open_screen};
 
 use std::sync::Arc;

@@ -452,6 +452,17 @@ pub enum EventKind {
         /// Which.
         job: JobId,
     },
+    /// A flow that completed told other systems something.
+    FlowEventEmitted {
+        /// Its job.
+        job: JobId,
+        /// The background step run.
+        step_run: StepRunId,
+        /// The flow.
+        flow: VersionRef,
+        /// What it told.
+        event: EmittedEvent,
+    },
     /// An administrator retried the step of a job that had ended: its next attempt is due.
     JobRevived {
         /// Which.
@@ -579,6 +590,26 @@ const fn is_one(weight: &u32) -> bool {
     *weight == 1
 }
 
+/// What a flow tells other systems: the attributes of a `CloudEvent` that are the flow's to choose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmittedEvent {
+    /// What kind of thing it tells: never one of Quorate's own.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// Where it happened; none: the flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What it is about; none: the submission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The schema that its data follows: a URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_schema: Option<String>,
+    /// Any JSON; none: there is nothing more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Json>,
+}
+
 /// A step run as its stage run starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewStepRun {
@@ -643,6 +674,7 @@ impl EventKind {
             | Self::SubmissionFailed { .. }
             | Self::SubmissionEnded { .. } => true,
             Self::Commented { .. }
+            | Self::FlowEventEmitted { .. }
             | Self::RecordChangeIgnored { .. }
             | Self::StepStarted { .. }
             | Self::DeadlinesSet { .. }

@@ -76,7 +76,10 @@ pub fn evolve(state: &mut Submission, event: &Event) {
     state.changes += u64::from(event.kind.may_change_conditions());
     let at = event.at;
     match &event.kind {
-        EventKind::Submitted { .. } | EventKind::Commented { .. } | EventKind::AssigneesLeftOut { .. } => {}
+        EventKind::Submitted { .. }
+        | EventKind::Commented { .. }
+        | EventKind::AssigneesLeftOut { .. }
+        | EventKind::FlowEventEmitted { .. } => {}
         EventKind::RecordUpdated { record, summary, kept, .. } => {
             if let Some(resubmission) = &mut state.resubmission {
                 resubmission.record_changes(&state.record.data, &record.data);

@@ -223,6 +223,13 @@ fn text(event: &Event, state: &Submission, subject: Subject) -> String {
         | EventKind::JobFailed { attempt, code, message, .. } => {
             format!("attempt {attempt} of step {step} failed: {code}: {message}")
         }
+        EventKind::Commented { by, comment } => format!("{by} said: {comment}"),
+        EventKind::RecordUpdated { record, by, comment, .. } => {
+            format!("{by} changed the record, which is version {} now{}", record.version, said(comment))
+        }
+        EventKind::FlowEventEmitted { flow, event, .. } => {
+            format!("flow {} told other systems of {}", flow.name, event.event_type)
+        }
         EventKind::MovedToStage { stage, by, comment } => format!("{by} sent it to stage {stage}{}", said(comment)),
         EventKind::SubmissionSuspended { by, comment } => format!("{by} suspended it{}", said(comment)),
         EventKind::SubmissionResumed { by, comment } => format!("{by} resumed it{}", said(comment)),

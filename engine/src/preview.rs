@@ -119,7 +119,7 @@ fn next(state: &Submission, outputs: &BTreeMap<String, Json>, context: &mut Cont
     for step in in_progress() {
         let Some(job) = step.job.as_ref().filter(|job| job.is_live()) else { continue };
         let output = outputs.get(&step.name).cloned().unwrap_or_else(|| Json::Object(serde_json::Map::new()));
-        let outcome = ReportOutcome::Completed { output };
+        let outcome = ReportOutcome::Completed { output, effects: Vec::new() };
         let report = Report { job: job.id, attempt: job.attempt, token: job.token.clone(), outcome };
         let decided = decide(Some(state), &Command::Report(report), context).map_err(|refusal| refusal.to_string())?;
         let failed = decided.events.iter().find_map(|event| match &event.kind {
@@ -160,7 +160,8 @@ fn asked(state: &Submission, entry: bool) -> Option<&Job> {
 
 /// What follows when a flow answers that a condition holds.
 fn met(state: &Submission, job: &Job, context: &mut Context<'_>) -> Result<Decided, String> {
-    let outcome = ReportOutcome::Completed { output: serde_json::json!({ CONDITION_MET: true }) };
+    let output = serde_json::json!({ CONDITION_MET: true });
+    let outcome = ReportOutcome::Completed { output, effects: Vec::new() };
     let report = Report { job: job.id, attempt: job.attempt, token: job.token.clone(), outcome };
     decide(Some(state), &Command::Report(report), context).map_err(|refusal| refusal.to_string())
 }

@@ -19,13 +19,14 @@ use proptest::{
 };
 use quorate_engine::{
     command::{
-        Actor, Command, Decide, Migrate, Override, OverrideTarget, ReportOutcome, Reported, Submit, SubmitScreen,
-        UpdateRecord,
+        Actor, Command, Decide, FlowEffect, Migrate, Override, OverrideTarget, ReportOutcome, Reported, Submit,
+        SubmitScreen, UpdateRecord,
     },
     decide::record_digest,
     decision_rule::Votes,
     definition::{DecisionRule, Process, Quorum, RejectRule, Step, StepKind, Whom},
     delegation::Delegation,
+    event::EmittedEvent,
     expression::Expression,
     id::{JobId, UserName, WorkItemId},
     state::{Assignee, StageRun, Submission, Verdict, VersionRef, WorkItem},
@@ -442,6 +443,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
 }
 
 fn outcome() -> impl Strategy<Value = ReportOutcome> {
+    let completed = |output| ReportOutcome::Completed { output, effects: Vec::new() };
     let failed = |code: &str, retryable| ReportOutcome::Failed {
         code: code.to_owned(),
         message: "it failed".to_owned(),
@@ -450,13 +452,34 @@ fn outcome() -> impl Strategy<Value = ReportOutcome> {
     prop_oneof![
         3 => Just(ReportOutcome::Started { worker: "worker".to_owned() }),
         1 => Just(ReportOutcome::Heartbeat),
-        4 => Just(ReportOutcome::Completed { output: json!({ "ok": true }) }),
-        2 => Just(ReportOutcome::Completed { output: json!({}) }),
-        4 => Just(ReportOutcome::Completed { output: json!({ "isOrchestrationConditionMet": true, "ok": true }) }),
-        3 => Just(ReportOutcome::Completed { output: json!({ "isOrchestrationConditionMet": false, "ok": false }) }),
+        4 => Just(completed(json!({ "ok": true }))),
+        2 => Just(completed(json!({}))),
+        4 => Just(completed(json!({ "isOrchestrationConditionMet": true, "ok": true }))),
+        3 => Just(completed(json!({ "isOrchestrationConditionMet": false, "ok": false }))),
+        4 => vec(effect(), 1..=3)
+            .prop_map(|effects| ReportOutcome::Completed { output: json!({ "ok": true }), effects }),
         2 => Just(failed("DOWN", true)),
         1 => Just(failed("DOWN", false)),
         1 => Just(failed("NO", true)),
+    ]
+}
+
+fn effect() -> impl Strategy<Value = FlowEffect> {
+    let emitted = EmittedEvent {
+        event_type: "order.created".to_owned(),
+        source: None,
+        subject: None,
+        data_schema: None,
+        data: Some(json!({ "order": 1 })),
+    };
+    let amount = prop_oneof![Just(json!(5.0)), Just(json!(50.0)), Just(json!("much")), Just(json!(null))];
+    let note = prop_oneof![Just(json!("a word")), Just(json!(null))];
+    prop_oneof![
+        2 => Just(FlowEffect::Comment("a word".to_owned())),
+        1 => Just(FlowEffect::Comment(String::new())),
+        2 => Just(FlowEffect::Emit(emitted)),
+        3 => amount.prop_map(|amount| FlowEffect::RecordPatch(json!({ "amount": amount }))),
+        3 => note.prop_map(|note| FlowEffect::RecordPatch(json!({ "note": note }))),
     ]
 }
 

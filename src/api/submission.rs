@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use quorate_engine::{
     Json,
     command::{Command, UpdateRecord},
+    decide::RECORD_BYTES_MAX,
     decision_rule::ASKED_MAX,
     directory::check_name,
     event::Event,
@@ -37,9 +38,6 @@ use super::{
     call::{NAME_BYTES_MAX, check_text, parse_id, request_key},
     convert, errors, filter, pages,
 };
-
-/// How large a record's data may be as JSON, in bytes.
-const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// For how many steps a submitter chooses who is asked: more than a process has steps of approval that people would fill in.
 const CHOICES_MAX: usize = 100;

@@ -61,12 +61,17 @@ fn object_to_json(data: &Struct, path: &str, depth: usize) -> Result<Json, BadDa
     let fields = data.fields.iter().map(|(name, value)| {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         check_text(name, &path)?;
-        Ok((name.clone(), value_to_json(value, &path, depth + 1)?))
+        Ok((name.clone(), any_to_json(value, &path, depth + 1)?))
     });
     Ok(Json::Object(fields.collect::<Result<_, BadData>>()?))
 }
 
-fn value_to_json(value: &Value, path: &str, depth: usize) -> Result<Json, BadData> {
+/// The JSON of a message of any kind, in its one canonical form.
+pub fn value_to_json(value: &Value, path: &str) -> Result<Json, BadData> {
+    any_to_json(value, path, 0)
+}
+
+fn any_to_json(value: &Value, path: &str, depth: usize) -> Result<Json, BadData> {
     if depth > DEPTH_MAX {
         return Err(BadData::TooDeep { path: path.to_owned() });
     }
@@ -81,7 +86,7 @@ fn value_to_json(value: &Value, path: &str, depth: usize) -> Result<Json, BadDat
         Some(Kind::StructValue(data)) => object_to_json(data, path, depth),
         Some(Kind::ListValue(list)) => {
             let elements = list.values.iter().enumerate();
-            let elements = elements.map(|(index, value)| value_to_json(value, &format!("{path}[{index}]"), depth + 1));
+            let elements = elements.map(|(index, value)| any_to_json(value, &format!("{path}[{index}]"), depth + 1));
             Ok(Json::Array(elements.collect::<Result<_, _>>()?))
         }
     }

@@ -3,7 +3,7 @@
 
 use quorate_engine::{
     Json,
-    event::{Event, EventKind},
+    event::{EmittedEvent, Event, EventKind},
     id::{StageRunId, StepRunId, WorkItemId},
     state::{Decision, Ending, Failure, StageRun, StepRun, Submission, Verdict, WorkItem},
     status::{SubmissionStatus, WorkItemStatus},
@@ -86,6 +86,9 @@ types! {
     ItemRevived = "work_item.revived",
 }
 
+/// What the routing keys of the events that flows tell begin with.
+pub const FLOW_EVENTS: &str = "flow.";
+
 /// Where in a submission something happened.
 #[derive(Clone, Copy)]
 enum Place {
@@ -97,11 +100,14 @@ enum Place {
 
 /// Whether other systems are told of such an event.
 pub(super) fn is_announced(kind: &EventKind) -> bool {
-    told(kind).is_some()
+    matches!(kind, EventKind::FlowEventEmitted { .. }) || told(kind).is_some()
 }
 
 /// The message of an event, where other systems are told of it. `state` is the submission right after it.
 pub fn message(state: &Submission, sequence: u64, event: &Event) -> Option<LifecycleEvent> {
+    if let EventKind::FlowEventEmitted { flow, event: emitted, .. } = &event.kind {
+        return Some(flow_message(state, sequence, event, (&flow.name, emitted)));
+    }
     let (of, place, more) = told(&event.kind)?;
     let mut data = subject(state);
     place_of(state, place, &mut data);
@@ -122,6 +128,42 @@ pub fn message(state: &Submission, sequence: u64, event: &Event) -> Option<Lifec
     });
     let id = format!("{}/{sequence}", state.id);
     Some(LifecycleEvent { routing_key: of.as_str().to_owned(), id, sequence, body })
+}
+
+/// The message of what a flow tells, in the flow's words. Its routing key begins with what none of ours does, so that nobody takes
+/// it for one.
+fn flow_message(
+    state: &Submission,
+    sequence: u64,
+    event: &Event,
+    (flow, emitted): (&str, &EmittedEvent),
+) -> LifecycleEvent {
+    let submission = state.id.to_string();
+    let id = format!("{submission}/{sequence}");
+    let source = emitted.source.clone().unwrap_or_else(|| format!("/quorate/{}/flows/{flow}", state.tenant));
+    let mut body = object(json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": source,
+        "type": emitted.event_type,
+        "subject": emitted.subject.as_ref().unwrap_or(&submission),
+        "time": event.at.to_string(),
+        "sequence": format!("{sequence:020}"),
+        "partitionkey": submission,
+    }));
+    if let Some(schema) = &emitted.data_schema {
+        body.insert("dataschema".to_owned(), json!(schema));
+    }
+    if let Some(data) = &emitted.data {
+        body.insert("datacontenttype".to_owned(), json!("application/json"));
+        body.insert("data".to_owned(), data.clone());
+    }
+    LifecycleEvent {
+        routing_key: format!("{FLOW_EVENTS}{}", emitted.event_type),
+        id,
+        sequence,
+        body: Json::Object(body),
+    }
 }
 
 /// What every message says of the submission.
@@ -301,7 +343,9 @@ fn told(kind: &EventKind) -> Option<(Type, Place, Map<String, Json>)> {
             };
             (of, Submission, Json::Null)
         }
-        EventKind::RecordLocked { .. }
+        // Told in the flow's own words.
+        EventKind::FlowEventEmitted { .. }
+        | EventKind::RecordLocked { .. }
         | EventKind::AssigneesLeftOut { .. }
         | EventKind::DeadlinesSet { .. }
         | EventKind::JobScheduled { .. }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use futures::StreamExt;
 use quorate_engine::{
     Json,
-    command::{Command, Report, ReportOutcome},
+    command::{Command, FlowEffect, Report, ReportOutcome},
+    decide::COMMENT_BYTES_MAX,
+    event::EmittedEvent,
     id::{JobId, Tenant, Token},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     proto::{
-        v1::JobReport,
+        v1::{self, JobReport, job_effect::Effect},
         value::{self, BadData},
     },
     queue::Delivery,
@@ -26,6 +28,19 @@ const AT_ONCE_MAX: usize = 1_000;
 
 /// How long a report waits before it goes back to the queue when the store is away.
 const RELEASE_DELAY: Duration = Duration::from_millis(500);
+
+/// How many effects a report may have: a flow that has more to do to its submission is several steps, and each effect is an event of
+/// a history that is bounded.
+const EFFECTS_MAX: usize = 50;
+
+/// How long an event's type may be: with what is put before it, it is a routing key, which a broker bounds at 255 bytes.
+const EVENT_TYPE_BYTES_MAX: usize = 200;
+
+/// How long the other attributes of an event may be: URIs and names of things.
+const EVENT_ATTRIBUTE_BYTES_MAX: usize = 500;
+
+/// What the types of Quorate's own events begin with.
+const OWN_TYPES: &str = "quorate.";
 
 /// Why a report cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +109,10 @@ async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobRep
 fn read(report: JobReport) -> Result<Report, ReportError> {
     let job: JobId = report.job.parse().map_err(|_| malformed("job", "is not a job's id"))?;
     let token = Token::parse(&report.token).ok_or_else(|| malformed("token", "is not a token"))?;
+    if report.status != "COMPLETED" && !report.effects.is_empty() {
+        // Lest somebody takes for applied what never is.
+        return Err(malformed("effects", "belong to COMPLETED"));
+    }
     let outcome = match report.status.as_str() {
         "STARTED" => ReportOutcome::Started { worker: clean(&report.worker) },
         "HEARTBEAT" => ReportOutcome::Heartbeat,
@@ -102,6 +121,7 @@ fn read(report: JobReport) -> Result<Report, ReportError> {
                 Some(output) => value::to_json(output, "output").map_err(|error| bad_data(&error))?,
                 None => Json::Object(serde_json::Map::new()),
             },
+            effects: effects(report.effects)?,
         },
         "FAILED" => {
             let error = report.error.unwrap_or_default();
@@ -112,6 +132,69 @@ fn read(report: JobReport) -> Result<Report, ReportError> {
         _ => return Err(malformed("status", "is none of STARTED, HEARTBEAT, COMPLETED, FAILED")),
     };
     Ok(Report { job, attempt: report.attempt, token, outcome })
+}
+
+fn effects(effects: Vec<v1::JobEffect>) -> Result<Vec<FlowEffect>, ReportError> {
+    if effects.len() > EFFECTS_MAX {
+        return Err(malformed("effects", &format!("are {}: at most {EFFECTS_MAX} are allowed", effects.len())));
+    }
+    effects.into_iter().enumerate().map(|(index, effect)| read_effect(&format!("effects[{index}]"), effect)).collect()
+}
+
+fn read_effect(field: &str, effect: v1::JobEffect) -> Result<FlowEffect, ReportError> {
+    match effect.effect {
+        None => Err(malformed(field, "has to be one of comment, record_patch and event")),
+        Some(Effect::Comment(comment)) => {
+            let field = format!("{field}.comment");
+            if comment.trim().is_empty() {
+                return Err(malformed(&field, "must not be empty"));
+            }
+            Ok(FlowEffect::Comment(text(&field, comment, COMMENT_BYTES_MAX)?))
+        }
+        Some(Effect::RecordPatch(patch)) => {
+            let patch = value::to_json(&patch, &format!("{field}.record_patch")).map_err(|error| bad_data(&error))?;
+            Ok(FlowEffect::RecordPatch(patch))
+        }
+        Some(Effect::Event(event)) => Ok(FlowEffect::Emit(read_event(&format!("{field}.event"), event)?)),
+    }
+}
+
+fn read_event(field: &str, event: v1::EmittedEvent) -> Result<EmittedEvent, ReportError> {
+    let is_type = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let length = event.r#type.len();
+    if !(1..=EVENT_TYPE_BYTES_MAX).contains(&length) || !event.r#type.bytes().all(is_type) {
+        let reason = format!("has to be 1 to {EVENT_TYPE_BYTES_MAX} of A-Z a-z 0-9 . _ -");
+        return Err(malformed(&format!("{field}.type"), &reason));
+    }
+    if event.r#type.starts_with(OWN_TYPES) {
+        return Err(malformed(
+            &format!("{field}.type"),
+            "must not begin with `quorate.`: these tell what Quorate has done",
+        ));
+    }
+    let attribute = |name: &str, value: String| {
+        let value = text(&format!("{field}.{name}"), value, EVENT_ATTRIBUTE_BYTES_MAX)?;
+        Ok::<_, ReportError>(Some(value).filter(|value| !value.is_empty()))
+    };
+    let data = event.data.map(|data| value::value_to_json(&data, &format!("{field}.data")));
+    Ok(EmittedEvent {
+        event_type: event.r#type,
+        source: attribute("source", event.source)?,
+        subject: attribute("subject", event.subject)?,
+        data_schema: attribute("dataschema", event.dataschema)?,
+        data: data.transpose().map_err(|error| bad_data(&error))?,
+    })
+}
+
+/// A text that is told to others: within its bound, and without what they cannot show.
+fn text(field: &str, text: String, bytes_max: usize) -> Result<String, ReportError> {
+    if text.len() > bytes_max {
+        return Err(malformed(field, &format!("has {} bytes: at most {bytes_max} are allowed", text.len())));
+    }
+    if text.contains('\0') {
+        return Err(malformed(field, "must not hold the character U+0000"));
+    }
+    Ok(text)
 }
 
 /// A worker's text without the character that the store cannot keep.

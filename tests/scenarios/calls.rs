@@ -1,9 +1,12 @@
 //! The call that a client makes for each command.
 
 use futures::{FutureExt as _, future::BoxFuture};
-use quorate::proto::{v1, value};
+use quorate::proto::{
+    v1::{self, job_effect::Effect},
+    value,
+};
 use quorate_engine::{
-    command::{Actor, Command, Migrate, OverrideTarget, Report, ReportOutcome, Submit, UpdateRecord},
+    command::{Actor, Command, FlowEffect, Migrate, OverrideTarget, Report, ReportOutcome, Submit, UpdateRecord},
     id::{SubmissionId, Token},
     state::{Assignee, Verdict},
 };
@@ -249,8 +252,9 @@ impl Client<'_> {
                 "STARTED"
             }
             ReportOutcome::Heartbeat => "HEARTBEAT",
-            ReportOutcome::Completed { output } => {
+            ReportOutcome::Completed { output, effects } => {
                 message.output = Some(value::from_json(output));
+                message.effects = effects.iter().map(effect).collect();
                 "COMPLETED"
             }
             ReportOutcome::Failed { code, message: text, retryable } => {
@@ -264,6 +268,21 @@ impl Client<'_> {
         let mut client = self.jobs();
         async move { client.report_job(request).await.map(|_| None) }.boxed()
     }
+}
+
+fn effect(effect: &FlowEffect) -> v1::JobEffect {
+    let effect = match effect {
+        FlowEffect::Comment(comment) => Effect::Comment(comment.clone()),
+        FlowEffect::RecordPatch(patch) => Effect::RecordPatch(value::from_json(patch)),
+        FlowEffect::Emit(event) => Effect::Event(v1::EmittedEvent {
+            r#type: event.event_type.clone(),
+            source: event.source.clone().unwrap_or_default(),
+            subject: event.subject.clone().unwrap_or_default(),
+            data: event.data.as_ref().map(value::value_from_json),
+            dataschema: event.data_schema.clone().unwrap_or_default(),
+        }),
+    };
+    v1::JobEffect { effect: Some(effect) }
 }
 
 fn request_id() -> String {

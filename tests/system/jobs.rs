@@ -17,23 +17,23 @@ use crate::{
     system::System,
 };
 
-async fn report(worker: &Caller, report: JobReport) -> Result<(), tonic::Status> {
+pub(crate) async fn report(worker: &Caller, report: JobReport) -> Result<(), tonic::Status> {
     let request = JobServiceReportJobRequest { report: Some(report) };
     worker.jobs().report_job(request).await.map(|_| ())
 }
 
 /// The stream of a worker that serves the queue that no other serves.
-async fn stream(worker: &Caller) -> Streaming<quorate::proto::v1::JobServiceStreamJobsResponse> {
+pub(crate) async fn stream(worker: &Caller) -> Streaming<quorate::proto::v1::JobServiceStreamJobsResponse> {
     let request =
         JobServiceStreamJobsRequest { task_queues: vec!["nobody".into()], concurrency: 1, worker: "test".into() };
     worker.jobs().stream_jobs(request).await.unwrap().into_inner()
 }
 
-async fn next(jobs: &mut Streaming<quorate::proto::v1::JobServiceStreamJobsResponse>) -> Job {
+pub(crate) async fn next(jobs: &mut Streaming<quorate::proto::v1::JobServiceStreamJobsResponse>) -> Job {
     within("a job", jobs.message()).await.unwrap().unwrap().job.unwrap()
 }
 
-fn completed(job: &Job) -> JobReport {
+pub(crate) fn completed(job: &Job) -> JobReport {
     JobReport {
         job: job.job.clone(),
         attempt: job.attempt,
@@ -43,7 +43,7 @@ fn completed(job: &Job) -> JobReport {
     }
 }
 
-async fn delete_task_queue(system: &System) {
+pub(crate) async fn delete_task_queue(system: &System) {
     if let Some(broker) = &system.backend.broker {
         broker.corner().delete(&broker.corner().names.jobs_queue("nobody")).await;
     }

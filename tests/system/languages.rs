@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quorate::proto::v1::{Job, JobError, JobReport, JobServiceListRequest, JobStatus, OpenJob, SubmissionStatus};
+use quorate::proto::v1::{
+    EmittedEvent, Job, JobEffect, JobError, JobReport, JobServiceListRequest, JobStatus, OpenJob, SubmissionStatus,
+};
 use quorate_engine::event::{Event, EventKind};
 use serde_json::{Value, json};
 
@@ -370,4 +372,6 @@ fn the_schemas_and_the_messages_have_the_same_fields() {
     assert_eq!(properties(&read("job.schema.json")), field_names::<Job>());
     assert_eq!(properties(&report), field_names::<JobReport>());
     assert_eq!(properties(&report["$defs"]["JobError"]), field_names::<JobError>());
+    assert_eq!(properties(&report["$defs"]["JobEffect"]), field_names::<JobEffect>());
+    assert_eq!(properties(&report["$defs"]["EmittedEvent"]), field_names::<EmittedEvent>());
 }

@@ -20,6 +20,7 @@ mod changes;
 mod decisions;
 mod delegations;
 mod documents;
+mod effects;
 mod evaluations;
 mod events_out;
 mod example;

@@ -108,6 +108,11 @@ impl System {
         self.worker = Some(self.run_worker(|builder| builder.workflows(workflows.clone())));
     }
 
+    /// A worker with the flows of a test.
+    pub(crate) fn start_worker_that(&mut self, serves: impl Fn(WorkerBuilder) -> WorkerBuilder) {
+        self.worker = Some(self.run_worker(serves));
+    }
+
     pub(crate) async fn stop_worker(&mut self) {
         self.worker.take().unwrap().stop().await;
     }

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use crate::{
     BODY_BYTES_MAX, FlowError, JobContext,
     backoff::Backoff,
+    effects::Effects,
     json,
     ledger::Entry,
     proto::{Job, JobError, JobReport},
@@ -43,7 +44,7 @@ const CODE_CHARS_MAX: usize = 100;
 /// Carries out an attempt and settles its deliveries.
 pub(crate) async fn carry_out(core: &Core, job: Job, entry: &Entry) {
     let job = Arc::new(job);
-    let attempt = Attempt { core, job: job.clone(), entry };
+    let attempt = Attempt { core, job: job.clone(), entry, effects: Effects::default() };
     let conclusion = attempt.run().await;
     let done = match conclusion {
         Conclusion::Report(report) => attempt.report_finally(report).await,
@@ -80,6 +81,7 @@ struct Attempt<'a> {
     core: &'a Core,
     job: Arc<Job>,
     entry: &'a Entry,
+    effects: Effects,
 }
 
 impl Attempt<'_> {
@@ -93,7 +95,8 @@ impl Attempt<'_> {
         };
         let cancelled = CancellationToken::new();
         let (beats, asked) = mpsc::channel(1);
-        let context = JobContext { job: self.job.clone(), cancelled: cancelled.clone(), beats };
+        let context =
+            JobContext { job: self.job.clone(), cancelled: cancelled.clone(), beats, effects: self.effects.clone() };
         let input = json::value_of(self.job.input.clone().unwrap_or_default());
         // Its own task, so that a panic ends the attempt and not the worker.
         let mut task = Handling(tokio::spawn(async move { handler(context, input).await }));
@@ -247,6 +250,7 @@ impl Attempt<'_> {
             output: None,
             error: None,
             worker: self.core.name.clone(),
+            effects: Vec::new(),
         }
     }
 
@@ -258,7 +262,7 @@ impl Attempt<'_> {
             let message = format!("the output is nested deeper than {} levels", json::DEPTH_MAX);
             return self.failed(&FlowError::permanent("OUTPUT_INVALID", message));
         };
-        let report = JobReport { output: Some(output), ..self.report("COMPLETED") };
+        let report = JobReport { output: Some(output), effects: self.effects.take(), ..self.report("COMPLETED") };
         if fits(&report) {
             report
         } else {

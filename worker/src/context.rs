@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::proto::Job;
+use serde::Serialize;
+
+use crate::{EmittedEvent, FlowError, effects::Effects, proto::Job};
 
 /// The job that a handler carries out. Clones speak of the same job.
 #[derive(Clone, Debug)]
@@ -14,6 +16,7 @@ pub struct JobContext {
     pub(crate) job: Arc<Job>,
     pub(crate) cancelled: CancellationToken,
     pub(crate) beats: mpsc::Sender<()>,
+    pub(crate) effects: Effects,
 }
 
 impl JobContext {
@@ -83,6 +86,37 @@ impl JobContext {
     pub fn heartbeat(&self) {
         // A full channel means that one is about to be sent.
         let _ = self.beats.try_send(());
+    }
+
+    /// Comments on the submission, in the flow's name. As every effect it is sent with the flow's result, and applied with it exactly
+    /// once; where the flow fails, it never is.
+    ///
+    /// # Errors
+    ///
+    /// `EFFECT_INVALID`, not retryable: the comment is empty or longer than 4,000 bytes, or the flow has 50 effects already.
+    pub fn comment(&self, comment: impl Into<String>) -> Result<(), FlowError> {
+        self.effects.comment(comment.into())
+    }
+
+    /// Changes the record's data by a merge patch (RFC 7396): a field that is `null` is taken away. All patches of a flow are one
+    /// change, by the rules of everybody's changes (`on_change` of the process). One that breaks the record's schema fails the
+    /// attempt with `RECORD_INVALID`.
+    ///
+    /// # Errors
+    ///
+    /// `EFFECT_INVALID`, not retryable: it is no object, it is nested too deep, or the flow has 50 effects already.
+    pub fn update_record(&self, patch: impl Serialize) -> Result<(), FlowError> {
+        self.effects.patch_record(patch)
+    }
+
+    /// Tells other systems something, by the exchange `quorate.events`.
+    ///
+    /// # Errors
+    ///
+    /// `EFFECT_INVALID`, not retryable: its type or another attribute cannot be, its data is nested too deep, or the flow has 50
+    /// effects already.
+    pub fn emit(&self, event: &EmittedEvent) -> Result<(), FlowError> {
+        self.effects.emit(event)
     }
 
     /// Ends when the result does not count any more: the attempt has run out of time, the server has refused it, or the

@@ -95,11 +95,17 @@ pub(crate) fn struct_of(output: Map<String, Value>) -> Option<Struct> {
     struct_within(output, DEPTH_MAX)
 }
 
-fn struct_within(fields: Map<String, Value>, depth: usize) -> Option<Struct> {
+/// Fields as a message. `None`: nested deeper than so many levels.
+pub(crate) fn struct_within(fields: Map<String, Value>, depth: usize) -> Option<Struct> {
     let depth = depth.checked_sub(1)?;
     let fields =
         fields.into_iter().map(|(name, value)| Some((name, proto_of(value, depth)?))).collect::<Option<_>>()?;
     Some(Struct { fields })
+}
+
+/// Any JSON as a message. `None`: nested deeper than so many levels.
+pub(crate) fn value_within(value: Value, depth: usize) -> Option<ProtoValue> {
+    proto_of(value, depth)
 }
 
 fn proto_of(value: Value, depth: usize) -> Option<ProtoValue> {

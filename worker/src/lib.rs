@@ -42,6 +42,7 @@ mod backoff;
 mod builder;
 pub mod builtin;
 mod context;
+mod effects;
 mod flow;
 mod json;
 mod ledger;
@@ -51,6 +52,7 @@ pub mod workflow;
 
 pub use builder::{InvalidWorker, WorkerBuilder};
 pub use context::JobContext;
+pub use effects::EmittedEvent;
 pub use flow::FlowError;
 pub use worker::{Worker, WorkerError};
 

@@ -269,6 +269,7 @@ async fn a_typed_flow_is_carried_out_and_its_output_reported() {
         output: Some(output),
         error: None,
         worker: "tester".to_owned(),
+        effects: Vec::new(),
     };
     assert_eq!(report, expected);
     worker.stop().await;

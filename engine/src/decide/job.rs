@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     Json,
-    command::{Report, ReportOutcome},
+    command::{FlowEffect, Report, ReportOutcome},
+    definition::SchemaViolation,
     event::EventKind,
     id::{JobId, StepRunId, Token},
     projection::{later, milliseconds},
@@ -53,6 +54,26 @@ fn output_invalid(message: &str) -> AttemptError {
     }
 }
 
+/// A result whose effects the submission does not take. The next attempt would bring the same ones; it may help only where it is
+/// how the submission stands that is in their way.
+fn effects_refused(refusal: &Refusal) -> AttemptError {
+    let message = match refusal {
+        Refusal::RecordInvalid { violations } => listed(violations),
+        refusal => refusal.to_string(),
+    };
+    AttemptError {
+        code: refusal.reason().to_owned(),
+        message: message.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+        retryable: matches!(refusal, Refusal::SubmissionStatusUnfit { .. }),
+        reason: FailureReason::FlowFailed,
+    }
+}
+
+fn listed(violations: &[SchemaViolation]) -> String {
+    let violations: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
+    violations.join("; ")
+}
+
 impl Draft<'_, '_> {
     pub(super) fn report(&mut self, report: &Report) -> Result<(), Refusal> {
         let (of, job) = self.live_job(report.job, report.attempt)?;
@@ -70,7 +91,7 @@ impl Draft<'_, '_> {
                 }
             }
             ReportOutcome::Heartbeat => self.heartbeat = true,
-            ReportOutcome::Completed { output } => self.complete_job(of, &job, output),
+            ReportOutcome::Completed { output, effects } => self.complete_job(of, &job, output, effects),
             ReportOutcome::Failed { code, message, retryable } => {
                 let error = AttemptError {
                     code: code.chars().take(CODE_CHARACTERS_MAX).collect(),
@@ -133,21 +154,29 @@ impl Draft<'_, '_> {
         Ok((of, job.clone()))
     }
 
-    fn complete_job(&mut self, of: JobOf, job: &Job, output: &Json) {
+    fn complete_job(&mut self, of: JobOf, job: &Job, output: &Json, effects: &[FlowEffect]) {
         let flow = self.context.flows.versions.get(&job.spec.flow);
         let schema = flow.and_then(|flow| flow.output.as_ref());
         let violations = schema.map(|schema| schema.violations(output)).unwrap_or_default();
         if !violations.is_empty() {
-            let violations: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
-            self.fail_attempt(of, job, output_invalid(&violations.join("; ")));
+            self.fail_attempt(of, job, output_invalid(&listed(&violations)));
             return;
         }
         match of {
             JobOf::Step(step_run) => {
+                let planned = match self.plan_effects(effects) {
+                    Ok(planned) => planned,
+                    Err(refusal) => return self.fail_attempt(of, job, effects_refused(&refusal)),
+                };
                 self.emit(EventKind::JobCompleted { job: job.id, attempt: job.attempt });
                 let outputs = Arc::new(output.clone());
                 self.emit(EventKind::StepCompleted { step_run, outputs, settled: None, reused: None, because: None });
+                self.apply_effects(job, step_run, effects, planned);
                 self.progress();
+            }
+            JobOf::Condition(_) if !effects.is_empty() => {
+                let message = "effects: a flow that answers a condition only answers";
+                self.fail_attempt(of, job, output_invalid(message));
             }
             JobOf::Condition(condition) => {
                 if let Some(met) = output.get(CONDITION_MET).and_then(Json::as_bool) {

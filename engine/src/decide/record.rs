@@ -12,7 +12,7 @@ use crate::{
     command::{Reported, UpdateRecord},
     definition::{ApprovalStep, OnChange, StepKind},
     event::{Dismissed, EventKind},
-    id::StepRunId,
+    id::{StepRunId, UserName},
     refusal::Refusal,
     state::{Kept, Record, Reused, StepRun, Submission, Verdict},
     status::{StepRunStatus, SubmissionStatus},
@@ -31,6 +31,42 @@ struct Effect {
     back_to: Option<usize>,
     /// What stands from here on, where that changes.
     kept: Option<BTreeMap<String, StepRunId>>,
+}
+
+/// How large a record may be, in bytes as JSON: what a job or a message that holds it can still carry.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// A change that a flow of the process makes, as it was found to be right.
+pub(super) struct FlowChange {
+    record: Record,
+    effect: Effect,
+}
+
+/// What other data comes to that a flow of the process gives the record, or why it is not taken: by the rules of everybody's
+/// changes, but that the process itself is asked for no right. `None`: it is as it was.
+pub(super) fn change_by_flow(draft: &Draft<'_, '_>, data: Json) -> Result<Option<FlowChange>, Refusal> {
+    let record = &draft.state.record;
+    let digest = record_digest(&data);
+    if digest == record.digest {
+        return Ok(None);
+    }
+    if data.to_string().len() > RECORD_BYTES_MAX {
+        return Err(Refusal::TooLong { field: "record", max: RECORD_BYTES_MAX });
+    }
+    let effect = match draft.state.ending {
+        // On a path to an ending nothing is decided any more, so that there is nothing to dismiss: the path may note in the record
+        // what it has come to.
+        Some(_) => check_data(draft, &data).map(|()| Effect::default())?,
+        None => effect(draft, &data)?,
+    };
+    let record = Record { version: record.version + 1, digest, data: Arc::new(data), ..record.clone() };
+    Ok(Some(FlowChange { record, effect }))
+}
+
+/// Changes the record. Answers with the stage that has to start again by it, by its index.
+pub(super) fn apply_change_of_flow(draft: &mut Draft<'_, '_>, by: UserName, change: FlowChange) -> Option<usize> {
+    let FlowChange { record, effect } = change;
+    emit_update(draft, (by, String::new()), record, effect)
 }
 
 pub(super) fn update_record(draft: &mut Draft<'_, '_>, update: &UpdateRecord) -> Result<(), Refusal> {
@@ -107,13 +143,7 @@ fn edits_as_reviewer(draft: &Draft<'_, '_>, update: &UpdateRecord) -> bool {
 fn effect(draft: &Draft<'_, '_>, data: &Json) -> Result<Effect, Refusal> {
     let (state, process) = (&draft.state, draft.context.process);
     check_not_ending(state)?;
-    if process.record.on_change == OnChange::Deny {
-        return Err(Refusal::RecordChangeDenied);
-    }
-    let violations = process.record.schema.as_ref().map(|schema| schema.violations(data)).unwrap_or_default();
-    if !violations.is_empty() {
-        return Err(Refusal::RecordInvalid { violations });
-    }
+    check_data(draft, data)?;
     let effect = match process.record.on_change {
         OnChange::Deny | OnChange::Keep => Effect::default(),
         OnChange::DismissAll => dismiss(draft, |_| true),
@@ -133,6 +163,16 @@ fn effect(draft: &Draft<'_, '_>, data: &Json) -> Result<Effect, Refusal> {
         }
     }
     Ok(effect)
+}
+
+/// Whether the process takes a change at all, and this data.
+fn check_data(draft: &Draft<'_, '_>, data: &Json) -> Result<(), Refusal> {
+    let record = &draft.context.process.record;
+    if record.on_change == OnChange::Deny {
+        return Err(Refusal::RecordChangeDenied);
+    }
+    let violations = record.schema.as_ref().map(|schema| schema.violations(data)).unwrap_or_default();
+    if violations.is_empty() { Ok(()) } else { Err(Refusal::RecordInvalid { violations }) }
 }
 
 /// Whether what a step depends on differs.
@@ -207,21 +247,31 @@ fn kept_run<'s>(state: &'s Submission, step: &str) -> Option<&'s StepRun> {
 }
 
 fn take(draft: &mut Draft<'_, '_>, update: &UpdateRecord, record: Record, effect: Effect) {
+    if let Some(index) = emit_update(draft, (update.by.name.clone(), update.comment.clone()), record, effect) {
+        draft.go_back_to(index);
+    }
+    draft.progress();
+}
+
+/// Gives the record other data. Answers with the stage that has to start again by it.
+fn emit_update(
+    draft: &mut Draft<'_, '_>,
+    (by, comment): (UserName, String),
+    record: Record,
+    effect: Effect,
+) -> Option<usize> {
     let Effect { dismissed, back_to, kept } = effect;
     let round = draft.state.round + u32::from(back_to.is_some());
     let summary = conditions::summary_with(draft.context.process, &draft.state, &record, draft.context.now);
     draft.emit(EventKind::RecordUpdated {
         record,
-        by: update.by.name.clone(),
-        comment: update.comment.clone(),
+        by,
+        comment,
         summary,
         dismissed,
         kept: kept.map(|steps| Kept { round, steps }),
     });
-    if let Some(index) = back_to {
-        draft.go_back_to(index);
-    }
-    draft.progress();
+    back_to
 }
 
 impl Draft<'_, '_> {

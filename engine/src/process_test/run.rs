@@ -243,7 +243,7 @@ impl Run<'_> {
             let mock = mocks.get(*given).or(mocks.last());
             *given += 1;
             let outcome = match mock {
-                Some(Mock::Output(output)) => ReportOutcome::Completed { output: output.clone() },
+                Some(Mock::Output(output)) => ReportOutcome::Completed { output: output.clone(), effects: Vec::new() },
                 Some(Mock::Error { code, message, retryable }) => {
                     ReportOutcome::Failed { code: code.clone(), message: message.clone(), retryable: *retryable }
                 }

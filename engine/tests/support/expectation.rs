@@ -117,6 +117,26 @@ fn check_one(
             let steps = if steps == ["nothing"] { Vec::new() } else { steps };
             equal("what is dismissed", &told.join(", "), &steps.join(", "))
         }
+        ["commented", "by", author, "says", part] => {
+            let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
+            let comment = told.iter().find_map(|event| match &event.kind {
+                EventKind::Commented { by, comment } if by.as_str() == *author => Some(comment),
+                _ => None,
+            });
+            said(&["says", part], comment.ok_or_else(|| format!("`{author}` has said nothing"))?)
+        }
+        ["emitted", event_type, event] => {
+            let told = answer.as_ref().map_or(&[][..], |answer| &answer.events);
+            let told = told.iter().find_map(|told| match &told.kind {
+                EventKind::FlowEventEmitted { event, .. } if event.event_type == *event_type => Some(event),
+                _ => None,
+            });
+            let told = told.ok_or_else(|| format!("no event `{event_type}` was emitted"))?;
+            let mut expected = json(event)?;
+            expected["type"] = (*event_type).into();
+            let told = serde_json::to_value(told).map_err(|error| error.to_string())?;
+            equal("the event", &told.to_string(), &expected.to_string())
+        }
         ["reused", step, reviewers @ ..] => {
             let run = step_run(state, step)?;
             let told = run.reused.as_ref().map(|reused| reused.reviewers.iter().map(UserName::as_str).collect());
@@ -498,6 +518,7 @@ fn subject(kind: &EventKind, state: &Submission) -> String {
         }
         E::SubmissionEnded { status } => Some(status.to_string()),
         E::RecordChangeIgnored { reason, .. } => Some(reason.clone()),
+        E::FlowEventEmitted { event, .. } => Some(event.event_type.clone()),
         E::Submitted { .. }
         | E::Commented { .. }
         | E::RecordUpdated { .. }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use quorate_engine::{
-    command::{Command, Decide, SubmitScreen},
+    command::{Command, Decide, FlowEffect, Report, ReportOutcome, SubmitScreen},
     decide::{Decided, QUESTIONS_MAX, may_decide},
     decision_rule::Votes,
     definition::{
@@ -84,6 +84,7 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     what_was_filled_in_fits_the_screens_of_its_step,
     a_step_fails_by_its_screen_only_where_it_has_one,
     a_record_changes_only_by_an_update_and_only_where_the_process_takes_one,
+    effects_are_applied_in_order_with_the_result_or_not_at_all,
     no_decision_on_another_record_stands_where_a_change_dismisses_all,
     what_is_reused_was_decided_by_people,
     what_is_due_fires_when_the_clock_is_looked_at,
@@ -776,13 +777,45 @@ fn a_decision_carries_the_digest_of_the_record_that_was_seen(moment: &Moment<'_>
     }
 }
 
+/// Whether a command is one that may change the record: an update, or a flow's result that patches it.
+fn is_change_of_record(command: &Command) -> bool {
+    match command {
+        Command::UpdateRecord(_) => true,
+        Command::Report(Report { outcome: ReportOutcome::Completed { effects, .. }, .. }) => {
+            effects.iter().any(|effect| matches!(effect, FlowEffect::RecordPatch(_)))
+        }
+        _ => false,
+    }
+}
+
+/// What a flow does besides returning is told right after its result, in its order, or nothing of it is.
+fn effects_are_applied_in_order_with_the_result_or_not_at_all(moment: &Moment<'_>) {
+    let (Command::Report(Report { outcome: ReportOutcome::Completed { effects, .. }, .. }), Ok(answer)) =
+        (moment.command, moment.answer)
+    else {
+        return;
+    };
+    let completed = answer.events.iter().any(|event| matches!(event.kind, EventKind::JobCompleted { .. }));
+    let told = answer.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Commented { by, comment } if by.as_str().starts_with("flow ") => {
+            Some(FlowEffect::Comment(comment.clone()))
+        }
+        EventKind::FlowEventEmitted { event, .. } => Some(FlowEffect::Emit(event.clone())),
+        _ => None,
+    });
+    let wanted = effects.iter().filter(|effect| !matches!(effect, FlowEffect::RecordPatch(_)) && completed).cloned();
+    assert_eq!(told.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    let updates = answer.events.iter().filter(|event| matches!(event.kind, EventKind::RecordUpdated { .. })).count();
+    assert!(updates <= usize::from(completed), "{updates} changes of the record by one result");
+}
+
 fn a_record_changes_only_by_an_update_and_only_where_the_process_takes_one(moment: &Moment<'_>) {
     let (Some(before), Some(after)) = (moment.before, moment.after) else { return };
     assert_eq!(after.record.digest, quorate_engine::decide::record_digest(&after.record.data));
     if before.record == after.record {
         return;
     }
-    assert!(matches!(moment.command, Command::UpdateRecord(_)));
+    assert!(is_change_of_record(moment.command), "{:?}", moment.command);
     assert_ne!(moment.process.record.on_change, OnChange::Deny);
     assert_eq!(after.record.version, before.record.version + 1);
     assert_ne!(after.record.digest, before.record.digest);
@@ -790,7 +823,7 @@ fn a_record_changes_only_by_an_update_and_only_where_the_process_takes_one(momen
 
 /// Of the stages up to the current one, that is: those after it are reached again, and ask again.
 fn no_decision_on_another_record_stands_where_a_change_dismisses_all(moment: &Moment<'_>) {
-    let (Command::UpdateRecord(_), Some(after)) = (moment.command, moment.after) else { return };
+    let Some(after) = moment.after.filter(|_| is_change_of_record(moment.command)) else { return };
     let updated = moment.before.is_some_and(|before| before.record != after.record);
     if !updated || moment.process.record.on_change != OnChange::DismissAll {
         return;

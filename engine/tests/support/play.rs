@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use quorate_engine::{
     Json,
     command::{
-        Actor, Command, Decide, Migrate, Override, OverrideTarget, Report, ReportOutcome, Reported, Submit,
+        Actor, Command, Decide, FlowEffect, Migrate, Override, OverrideTarget, Report, ReportOutcome, Reported, Submit,
         SubmitScreen, UpdateRecord,
     },
     context::Flows,
@@ -544,6 +544,7 @@ pub(crate) fn evaluation<'a>(state: &'a Submission, words: &[&str]) -> Result<&'
 }
 
 fn outcome(what: &[&str]) -> Result<ReportOutcome, String> {
+    let completed = |output: Json| ReportOutcome::Completed { output, effects: Vec::new() };
     let failed = |code: &str, retryable| ReportOutcome::Failed {
         code: code.to_owned(),
         message: "it failed".to_owned(),
@@ -552,18 +553,38 @@ fn outcome(what: &[&str]) -> Result<ReportOutcome, String> {
     Ok(match what {
         ["starts"] => ReportOutcome::Started { worker: "worker".to_owned() },
         ["beats"] => ReportOutcome::Heartbeat,
-        ["completes"] => ReportOutcome::Completed { output: serde_json::json!({}) },
-        ["completes", output] => ReportOutcome::Completed { output: json(output)? },
-        ["is", "met"] => {
-            ReportOutcome::Completed { output: serde_json::json!({ "isOrchestrationConditionMet": true }) }
+        [what @ .., "with", "effects", listed] => {
+            let ReportOutcome::Completed { output, .. } = outcome(what)? else {
+                return Err("only what completes has effects".to_owned());
+            };
+            ReportOutcome::Completed { output, effects: effects(listed)? }
         }
-        ["is", "not", "met"] => {
-            ReportOutcome::Completed { output: serde_json::json!({ "isOrchestrationConditionMet": false }) }
-        }
+        ["completes"] => completed(serde_json::json!({})),
+        ["completes", output] => completed(json(output)?),
+        ["is", "met"] => completed(serde_json::json!({ "isOrchestrationConditionMet": true })),
+        ["is", "not", "met"] => completed(serde_json::json!({ "isOrchestrationConditionMet": false })),
         ["fails", code] => failed(code, true),
         ["fails", code, "for", "good"] => failed(code, false),
         what => return Err(format!("no command is `… {}`", what.join(" "))),
     })
+}
+
+/// `[{"comment": "text"}, {"record": {…}}, {"event": {"type": …}}]`
+fn effects(listed: &str) -> Result<Vec<FlowEffect>, String> {
+    let Json::Array(listed) = json(listed)? else { return Err(format!("`{listed}` is no list of effects")) };
+    let effect = |effect: Json| {
+        let fields = effect.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.iter().next());
+        let (kind, of) = fields.ok_or_else(|| format!("`{effect}` is no effect"))?;
+        match (kind.as_str(), of) {
+            ("comment", Json::String(comment)) => Ok(FlowEffect::Comment(comment.clone())),
+            ("record", patch) => Ok(FlowEffect::RecordPatch(patch.clone())),
+            ("event", event) => {
+                serde_json::from_value(event.clone()).map(FlowEffect::Emit).map_err(|error| error.to_string())
+            }
+            _ => Err(format!("`{effect}` is no effect")),
+        }
+    };
+    listed.into_iter().map(effect).collect()
 }
 
 fn actor(who: &str) -> Actor {

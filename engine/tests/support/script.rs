@@ -139,7 +139,7 @@ fn tokens(line: &str) -> Result<Vec<Token>, String> {
                 tokens.push(Token::Quoted(rest[1..=end].to_owned()));
                 end + 2
             }
-            '{' => {
+            '{' | '[' => {
                 let mut values = serde_json::Deserializer::from_str(rest).into_iter::<serde_json::Value>();
                 values.next().and_then(Result::ok).ok_or_else(|| format!("`{rest}` does not begin with JSON"))?;
                 let end = values.byte_offset();
