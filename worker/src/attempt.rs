@@ -10,7 +10,7 @@ use tokio::{
     time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use crate::{
     BODY_BYTES_MAX, FlowError, JobContext,
@@ -47,7 +47,7 @@ pub(crate) async fn carry_out(core: &Core, job: Job, entry: &Entry) {
     let attempt = Attempt { core, job: job.clone(), entry, effects: Effects::default() };
     let conclusion = attempt.run().await;
     let done = match conclusion {
-        Conclusion::Report(report) => attempt.report_finally(report).await,
+        Conclusion::Report(report) => attempt.report_finally(*report).await,
         Conclusion::NotLive => true,
         Conclusion::HandBack => false,
     };
@@ -62,7 +62,7 @@ pub(crate) async fn carry_out(core: &Core, job: Job, entry: &Entry) {
 
 /// How an attempt ends.
 enum Conclusion {
-    Report(JobReport),
+    Report(Box<JobReport>),
     /// The server does not want to hear of it any more.
     NotLive,
     /// Another worker has to do it.
@@ -91,7 +91,7 @@ impl Attempt<'_> {
             // Reported, not handed back: the broker would deliver it here again and again. A later attempt may meet a
             // worker that serves it.
             let error = FlowError::new("UNKNOWN_FLOW", format!("this worker does not serve {}", self.job.flow));
-            return Conclusion::Report(self.failed(&error));
+            return Conclusion::Report(self.failed(&error).into());
         };
         let cancelled = CancellationToken::new();
         let (beats, asked) = mpsc::channel(1);
@@ -99,7 +99,8 @@ impl Attempt<'_> {
             JobContext { job: self.job.clone(), cancelled: cancelled.clone(), beats, effects: self.effects.clone() };
         let input = json::value_of(self.job.input.clone().unwrap_or_default());
         // Its own task, so that a panic ends the attempt and not the worker.
-        let mut task = Handling(tokio::spawn(async move { handler(context, input).await }));
+        let handling = async move { handler(context, input).await }.instrument(self.span());
+        let mut task = Handling(tokio::spawn(handling));
 
         let interruption = tokio::select! {
             biased;
@@ -116,20 +117,33 @@ impl Attempt<'_> {
                 Conclusion::NotLive
             }
             // Late, but done: whether it still counts the server decides.
-            (_, Some(Ok(Ok(output)))) => Conclusion::Report(self.completed(output)),
+            (_, Some(Ok(Ok(output)))) => Conclusion::Report(self.completed(output).into()),
             (Some(Interruption::TimedOut), _) => {
-                Conclusion::Report(self.failed(&FlowError::new("TIMEOUT", "the attempt has run out of time")))
+                Conclusion::Report(self.failed(&FlowError::new("TIMEOUT", "the attempt has run out of time")).into())
             }
             // Its delivery was acknowledged, so that only a report can give it back.
             (None, _) if self.entry.is_settled() => {
-                Conclusion::Report(self.failed(&FlowError::new("WORKER_STOPPED", "the worker was stopped")))
+                Conclusion::Report(self.failed(&FlowError::new("WORKER_STOPPED", "the worker was stopped")).into())
             }
             (None, _) => Conclusion::HandBack,
         }
     }
 
+    /// What the handler logs is of this job. It can be told from the other jobs of the worker, and found by the trace that it belongs to.
+    fn span(&self) -> Span {
+        let job = &*self.job;
+        info_span!(
+            "job",
+            job.id = job.job,
+            job.attempt = job.attempt,
+            job.flow = job.flow,
+            submission.id = job.submission,
+            traceparent = (!job.traceparent.is_empty()).then_some(job.traceparent.as_str())
+        )
+    }
+
     fn conclude(&self, result: Handled) -> Conclusion {
-        Conclusion::Report(match result {
+        let report = match result {
             Ok(Ok(output)) => self.completed(output),
             Ok(Err(error)) => self.failed(&error),
             Err(error) => {
@@ -139,13 +153,15 @@ impl Attempt<'_> {
                 };
                 self.failed(&FlowError::new("PANIC", message))
             }
-        })
+        };
+        Conclusion::Report(report.into())
     }
 
     /// Speaks for the handler while it runs: STARTED, heartbeats, and the acknowledgement of a long job.
     async fn attend(&self, mut asked: mpsc::Receiver<()>) -> Interruption {
         let received = Instant::now();
-        let timeout = duration_of(self.job.timeout);
+        let of_flow = self.core.flow_timeouts.get(&self.job.flow).copied();
+        let timeout = [duration_of(self.job.timeout), of_flow].into_iter().flatten().min();
         let interval = duration_of(self.job.heartbeat_interval);
         let hurry = [timeout, interval].into_iter().flatten().any(|duration| duration < STARTED_AT_ONCE_BELOW);
         let started_after = if hurry { Duration::ZERO } else { STARTED_AFTER.min(self.core.long_job_after) };
@@ -209,6 +225,8 @@ impl Attempt<'_> {
                 Some(()) = asked.recv() => if last.elapsed() < gap {
                     continue;
                 },
+                // No heartbeat is wanted, and the handler, which has dropped its context, asks for none: nothing more to say.
+                else => std::future::pending().await,
             }
             last = Instant::now();
             match self.core.transport.report(self.report("HEARTBEAT")).await {

@@ -1,6 +1,12 @@
 //! How a worker is put together.
 
-use std::{collections::BTreeSet, fs, future::Future, process, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    future::Future,
+    process,
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -8,6 +14,7 @@ use serde_json::Value;
 use crate::{
     FlowError, JobContext, Worker,
     flow::{self, Flows, Handler},
+    layer::{self, Layer, Next},
     workflow::Workflows,
 };
 
@@ -42,6 +49,9 @@ pub enum InvalidWorker {
     /// Two handlers have the same name.
     #[error("the flow `{0}` has two handlers")]
     FlowTwice(String),
+    /// A flow's timeout is no time.
+    #[error("the timeout of the flow `{0}` has to be longer than 0")]
+    FlowTimeout(String),
     /// A metadata entry or the token cannot be sent.
     #[error("the metadata `{0}` cannot be sent")]
     Metadata(String),
@@ -62,6 +72,8 @@ pub struct WorkerBuilder {
     pub(crate) manual_heartbeat: bool,
     pub(crate) name: String,
     pub(crate) flows: Flows,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) flow_timeouts: HashMap<String, Duration>,
     twice: Option<String>,
 }
 
@@ -80,6 +92,8 @@ impl Default for WorkerBuilder {
             manual_heartbeat: false,
             name: format!("{}:{}", host_name(), process::id()),
             flows: Flows::default(),
+            layers: Vec::new(),
+            flow_timeouts: HashMap::new(),
             twice: None,
         }
     }
@@ -196,6 +210,58 @@ impl WorkerBuilder {
         self
     }
 
+    /// Bounds each attempt of a flow in this worker, besides what its step says: the earlier of the two ends it. It is counted from
+    /// the attempt's STARTED, as the step's `timeout` is, and fails the attempt with `TIMEOUT`, which is retried.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use quorate_worker::{FlowError, JobContext, Worker, testing::TestJob};
+    /// # use serde_json::{Value, json};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let worker = Worker::builder()
+    ///     .flow("create-order", |job: JobContext, _: Value| async move {
+    ///         job.cancelled().await;
+    ///         Err::<Value, _>(FlowError::new("CANCELLED", "out of time"))
+    ///     })
+    ///     .flow_timeout("create-order", Duration::from_millis(20));
+    /// let tested = TestJob::new("create-order").run(&worker).await;
+    /// assert_eq!(tested.error().unwrap().code, "TIMEOUT");
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn flow_timeout(mut self, flow: impl Into<String>, timeout: Duration) -> Self {
+        self.flow_timeouts.insert(flow.into(), timeout);
+        self
+    }
+
+    /// Does something around every handler: tracing, metrics, what all flows need. The first layer that is added is the outermost; each
+    /// sees the job, its input, and what becomes of it.
+    ///
+    /// ```
+    /// # use quorate_worker::{FlowError, JobContext, Next, Worker, testing::TestJob};
+    /// # use serde_json::{Value, json};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let worker = Worker::builder()
+    ///     .layer(|job: JobContext, input: Value, next: Next| async move {
+    ///         let begun = std::time::Instant::now();
+    ///         let outcome = next.run(job.clone(), input).await;
+    ///         println!("{} took {:?}: {}", job.flow(), begun.elapsed(), if outcome.is_ok() { "done" } else { "failed" });
+    ///         outcome
+    ///     })
+    ///     .flow("check-budget", |_: JobContext, _: Value| async { Ok(json!({ "ok": true })) });
+    /// assert_eq!(TestJob::new("check-budget").run(&worker).await.output::<Value>(), Ok(json!({ "ok": true })));
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn layer<F, Fut>(mut self, layer: F) -> Self
+    where
+        F: Fn(JobContext, Value, Next) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, FlowError>> + Send + 'static,
+    {
+        self.layers.push(layer::erase(layer));
+        self
+    }
+
     /// Serves declarative flows: jobs that bring their workflow with them, whatever their name.
     #[must_use]
     pub fn workflows(mut self, workflows: Workflows) -> Self {
@@ -217,6 +283,9 @@ impl WorkerBuilder {
         }
         if self.flows.by_name.is_empty() && self.flows.default.is_none() && self.flows.workflow.is_none() {
             return Err(InvalidWorker::NoFlow);
+        }
+        if let Some((flow, _)) = self.flow_timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {
+            return Err(InvalidWorker::FlowTimeout(flow.clone()));
         }
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             return Err(InvalidWorker::Concurrency(self.concurrency));

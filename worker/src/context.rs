@@ -91,32 +91,33 @@ impl JobContext {
     /// Comments on the submission, in the flow's name. As every effect it is sent with the flow's result, and applied with it exactly
     /// once; where the flow fails, it never is.
     ///
-    /// # Errors
-    ///
     /// `EFFECT_INVALID`, not retryable: the comment is empty or longer than 4,000 bytes, or the flow has 50 effects already.
     pub fn comment(&self, comment: impl Into<String>) -> Result<(), FlowError> {
-        self.effects.comment(comment.into())
+        self.effects()?.comment(comment.into())
     }
 
     /// Changes the record's data by a merge patch (RFC 7396): a field that is `null` is taken away. All patches of a flow are one
     /// change, by the rules of everybody's changes (`on_change` of the process). One that breaks the record's schema fails the
     /// attempt with `RECORD_INVALID`.
     ///
-    /// # Errors
-    ///
     /// `EFFECT_INVALID`, not retryable: it is no object, it is nested too deep, or the flow has 50 effects already.
     pub fn update_record(&self, patch: impl Serialize) -> Result<(), FlowError> {
-        self.effects.patch_record(patch)
+        self.effects()?.patch_record(patch)
     }
 
     /// Tells other systems something, by the exchange `quorate.events`.
     ///
-    /// # Errors
-    ///
     /// `EFFECT_INVALID`, not retryable: its type or another attribute cannot be, its data is nested too deep, or the flow has 50
     /// effects already.
     pub fn emit(&self, event: &EmittedEvent) -> Result<(), FlowError> {
-        self.effects.emit(event)
+        self.effects()?.emit(event)
+    }
+
+    fn effects(&self) -> Result<&Effects, FlowError> {
+        if self.kind() == "EVALUATION" {
+            return Err(FlowError::permanent("EFFECT_INVALID", "a flow that answers a condition only answers"));
+        }
+        Ok(&self.effects)
     }
 
     /// Ends when the result does not count any more: the attempt has run out of time, the server has refused it, or the

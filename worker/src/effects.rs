@@ -78,6 +78,17 @@ impl EmittedEvent {
         self
     }
 
+    /// What a report holds, for tests that look at it.
+    pub(crate) fn of_message(event: proto::EmittedEvent) -> Self {
+        Self {
+            event_type: event.r#type,
+            source: event.source,
+            subject: event.subject,
+            dataschema: event.dataschema,
+            data: event.data.map(json::value_of_proto),
+        }
+    }
+
     fn to_message(&self) -> Result<proto::EmittedEvent, FlowError> {
         let is_type = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let fits = (1..=TYPE_BYTES_MAX).contains(&self.event_type.len()) && self.event_type.bytes().all(is_type);

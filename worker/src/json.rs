@@ -76,7 +76,8 @@ pub(crate) fn value_of(input: Struct) -> Value {
     Value::Object(input.fields.into_iter().map(|(name, value)| (name, value_of_proto(value))).collect())
 }
 
-fn value_of_proto(value: ProtoValue) -> Value {
+/// Any JSON, as [`value_of`] has it.
+pub(crate) fn value_of_proto(value: ProtoValue) -> Value {
     match value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::NumberValue(number)) => match as_integer(number) {

@@ -45,7 +45,9 @@ mod context;
 mod effects;
 mod flow;
 mod json;
+mod layer;
 mod ledger;
+pub mod testing;
 mod transport;
 mod worker;
 pub mod workflow;
@@ -54,6 +56,7 @@ pub use builder::{InvalidWorker, WorkerBuilder};
 pub use context::JobContext;
 pub use effects::EmittedEvent;
 pub use flow::FlowError;
+pub use layer::Next;
 pub use worker::{Worker, WorkerError};
 
 /// `quorate.v1`, as generated: what this crate speaks, and for tests that play the server.

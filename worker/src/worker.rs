@@ -1,6 +1,6 @@
 //! A worker from its start to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -14,6 +14,7 @@ use crate::{
     InvalidWorker, WorkerBuilder,
     attempt::{self, CANCEL_GRACE},
     flow::Flows,
+    layer,
     ledger::{Entered, Ledger},
     transport::{
         Incoming, Transport,
@@ -47,6 +48,7 @@ pub enum WorkerError {
 /// What the attempts of a worker share.
 pub(crate) struct Core {
     pub(crate) flows: Flows,
+    pub(crate) flow_timeouts: HashMap<String, Duration>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) ledger: Ledger,
     pub(crate) name: String,
@@ -56,6 +58,22 @@ pub(crate) struct Core {
     pub(crate) hard_stop: CancellationToken,
     /// Running jobs that were acknowledged already, which the broker therefore does not count any more.
     pub(crate) long_jobs: watch::Sender<usize>,
+}
+
+impl Core {
+    pub(crate) fn new(plan: WorkerBuilder, transport: Arc<dyn Transport>) -> Self {
+        Self {
+            flows: layer::wrap_all(plan.flows, &plan.layers),
+            flow_timeouts: plan.flow_timeouts,
+            transport,
+            ledger: Ledger::default(),
+            name: plan.name,
+            long_job_after: plan.long_job_after,
+            manual_heartbeat: plan.manual_heartbeat,
+            hard_stop: CancellationToken::new(),
+            long_jobs: watch::Sender::new(0),
+        }
+    }
 }
 
 impl Worker {
@@ -95,25 +113,17 @@ impl Worker {
             Target::Amqp(target) => Arc::new(Amqp::open(*target)),
             Target::Grpc(target) => Arc::new(Grpc::open(*target)),
         };
-        let core = Arc::new(Core {
-            flows: plan.flows,
-            transport: transport.clone(),
-            ledger: Ledger::default(),
-            name: plan.name,
-            long_job_after: plan.long_job_after,
-            manual_heartbeat: plan.manual_heartbeat,
-            hard_stop: CancellationToken::new(),
-            long_jobs: watch::Sender::new(0),
-        });
+        let (concurrency, grace) = (usize::from(plan.concurrency), plan.grace);
+        let core = Arc::new(Core::new(plan, transport.clone()));
         let running = TaskTracker::new();
         let end = CancellationToken::new();
-        let taking = serve(&core, &running, usize::from(plan.concurrency), &shutdown, &end).await;
+        let taking = serve(&core, &running, concurrency, &shutdown, &end).await;
 
         running.close();
         if !running.is_empty() {
-            info!(jobs = running.len(), grace_seconds = plan.grace.as_secs(), "stopping: waiting for running jobs");
+            info!(jobs = running.len(), grace_seconds = grace.as_secs(), "stopping: waiting for running jobs");
         }
-        if time::timeout(plan.grace, running.wait()).await.is_err() {
+        if time::timeout(grace, running.wait()).await.is_err() {
             warn!(jobs = running.len(), "the grace period is over: handing back what still runs");
             core.hard_stop.cancel();
             if time::timeout(CANCEL_GRACE + LEAVE_TIMEOUT, running.wait()).await.is_err() {
