@@ -108,13 +108,12 @@ const HOOK_KEY: &[u8; 24] = b"0123456789abcdefghijklmn";
 /// The stock worker, with what declarative flows may use of it.
 fn stock_worker(system: &System, options: impl FnOnce(&mut Command)) -> Program {
     let mut command = quorate_worker();
-    match &system.backend.broker {
-        Some(broker) => command.args(["--amqp-url", &broker.url, "--amqp-prefix", &broker.prefix]),
-        None => {
-            command.args(["--server", &format!("http://{}", system.server.address)]);
-            command.env("QUORATE_TOKEN", system.token("worker"))
-        }
-    };
+    if let Some(broker) = &system.backend.broker {
+        command.args(["--amqp-url", &broker.url, "--amqp-prefix", &broker.prefix]);
+    } else {
+        command.args(["--server", &format!("http://{}", system.server.address)]);
+        command.env("QUORATE_TOKEN", system.token("worker"));
+    }
     command.args(["--allow-network", "127.0.0.0/8"]);
     options(&mut command);
     Program::start("the stock worker", command)

@@ -10,12 +10,12 @@ use std::{
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use quorate_workflow::{Effects, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure, Run, Workflow};
+use quorate_workflow::{Effects, HttpFailure, HttpRequest, HttpResponse, JobEffect, Mail, MailFailure, Run, Workflow};
 use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::{
-    FlowError, JobContext,
+    EmittedEvent, FlowError, JobContext,
     flow::{self, Handler},
 };
 
@@ -88,16 +88,42 @@ impl Workflows {
                         "tenant": context.tenant(),
                     }),
                 };
-                tokio::select! {
-                    result = workflow.run(run, input, &*world).boxed() => result.map_err(|problem| FlowError {
-                        code: problem.code(),
-                        message: problem.to_string(),
-                        retryable: problem.is_retryable(),
-                    }),
-                    () = context.cancelled() => Err(FlowError::new("CANCELLED", "cancelled while it ran")),
+                let result = tokio::select! {
+                    result = workflow.run(run, input, &*world).boxed() => result,
+                    () = context.cancelled() => return Err(FlowError::new("CANCELLED", "cancelled while it ran")),
+                };
+                let finished = result.map_err(|problem| FlowError {
+                    code: problem.code(),
+                    message: problem.to_string(),
+                    retryable: problem.is_retryable(),
+                })?;
+                for effect in finished.effects {
+                    hand_over(&context, effect)?;
                 }
+                Ok(finished.output)
             }
         })
+    }
+}
+
+/// Gives an effect to the job, which sends it with the result.
+fn hand_over(context: &JobContext, effect: JobEffect) -> Result<(), FlowError> {
+    match effect {
+        JobEffect::Comment(text) => context.comment(text),
+        JobEffect::RecordPatch(patch) => context.update_record(patch),
+        JobEffect::Event(told) => {
+            let mut event = EmittedEvent::new(told.kind).source(told.source);
+            if let Some(subject) = told.subject {
+                event = event.subject(subject);
+            }
+            if let Some(uri) = told.dataschema {
+                event = event.data_schema(uri);
+            }
+            if let Some(data) = told.data {
+                event = event.data(data);
+            }
+            context.emit(&event)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 /// What a run asks of the world.
 #[async_trait]
@@ -109,4 +110,35 @@ pub enum MailFailure {
     /// The mail server is not there, or does not take it now.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// What a run does to its submission. It travels with the result, and is applied with it or not at all.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobEffect {
+    /// It says something.
+    Comment(String),
+    /// It changes the record's data, by a merge patch (RFC 7396).
+    RecordPatch(Map<String, Value>),
+    /// It tells other systems something.
+    Event(ToldEvent),
+}
+
+/// An event for other systems: what a flow may say of a `CloudEvent`. Its id and its time are the server's.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct ToldEvent {
+    /// What kind of thing it tells: 1 to 200 of `A-Z a-z 0-9 . _ -`, and not beginning with `quorate.`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where it happened.
+    pub source: String,
+    /// What it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The schema of its data: a URI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataschema: Option<String>,
+    /// Any JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
 }

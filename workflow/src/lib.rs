@@ -21,13 +21,13 @@ mod run;
 mod schema;
 mod webhook;
 
-pub use effects::{Effects, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure};
+pub use effects::{Effects, HttpFailure, HttpRequest, HttpResponse, JobEffect, Mail, MailFailure, ToldEvent};
 #[doc(hidden)]
 pub use expression::evaluations;
 pub use model::{Workflow, document_in};
 pub use node::Complaint;
 pub use problem::Problem;
-pub use run::Run;
+pub use run::{Finished, Run};
 
 /// How many bytes a document has as JSON: it travels with every job, whose bound is 256 KiB, and leaves most of that to the input.
 pub const DOCUMENT_BYTES_MAX: usize = 48 * 1024;
@@ -58,3 +58,9 @@ pub const MAIL_BYTES_MAX: usize = VALUE_BYTES_MAX;
 
 /// How long an address or a subject is: a line of a mail has at most 998 bytes (RFC 5322), and some are taken by encoding.
 pub const LINE_BYTES_MAX: usize = 500;
+
+/// How many effects on its submission a run has: what a report may carry.
+pub const EFFECTS_MAX: usize = 50;
+
+/// How long a comment is: what the server takes.
+pub const COMMENT_BYTES_MAX: usize = 4000;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Complaint,
+    event::EventTemplate,
     expression::{Expression, Template},
     http::HttpCall,
     mail::MailCall,
@@ -114,6 +115,9 @@ pub(crate) enum Action {
     Http(Box<HttpCall>),
     Mail(Box<MailCall>),
     Webhook(Box<WebhookCall>),
+    Comment(Template),
+    UpdateRecord(Template),
+    Emit(Box<EventTemplate>),
 }
 
 #[derive(Debug)]

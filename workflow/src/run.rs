@@ -12,14 +12,16 @@ use futures::{
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use self::effect::Collected;
 use crate::{
-    Effects, Problem, STEPS_MAX, Workflow,
+    Effects, JobEffect, Problem, STEPS_MAX, Workflow,
     expression::{Expression, Template},
     length,
     model::{Action, ErrorTemplate, For, Length, Task, Then, Transformation},
 };
 
 mod call;
+mod effect;
 mod retry;
 
 /// What a run is told about itself.
@@ -31,9 +33,18 @@ pub struct Run {
     pub metadata: Value,
 }
 
+/// What a run has come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// What it gives.
+    pub output: Value,
+    /// What it does to its submission, in order; at most [`crate::EFFECTS_MAX`].
+    pub effects: Vec<JobEffect>,
+}
+
 impl Workflow {
     /// Runs to the end. Nothing is kept if the future is dropped.
-    pub async fn run(&self, run: Run, input: Value, effects: &dyn Effects) -> Result<Value, Problem> {
+    pub async fn run(&self, run: Run, input: Value, effects: &dyn Effects) -> Result<Finished, Problem> {
         let secrets = self.secrets.iter().map(|name| match effects.secret(name) {
             Some(value) => Ok((name.clone(), Value::String(value))),
             None => Err(Problem::configuration(format!("this worker has no secret `{name}`"))),
@@ -65,7 +76,8 @@ impl Workflow {
             Ok(output)
         };
         let output = interpreter.within(self.timeout.as_ref(), "the workflow", &Value::Null, &around, all).await?;
-        interpreter.transform(&self.output, output, &around, false).await
+        let output = interpreter.transform(&self.output, output, &around, false).await?;
+        Ok(Finished { output, effects: around.collected.take() })
     }
 }
 
@@ -87,6 +99,8 @@ struct Surroundings {
     /// Which of several turns of its tasks this is: the items of loops around it, and how often a task was gone back to. What is
     /// tried again is in the same turn.
     turn: String,
+    /// Where the effects of its tasks go.
+    collected: Collected,
     task: Value,
     input: Value,
     output: Value,
@@ -97,6 +111,11 @@ impl Surroundings {
         let mut inside = self.clone();
         inside.scope.extend(variables);
         inside
+    }
+
+    /// Collects effects apart, so that they can be let go.
+    fn apart(&self) -> Self {
+        Self { collected: Collected::default(), ..self.clone() }
     }
 
     fn in_turn(&self, turn: &str) -> Self {
@@ -220,6 +239,15 @@ impl Interpreter<'_> {
             Action::Http(call) => return Ok((self.http(call, &input, around).await?, None)),
             Action::Mail(call) => return Ok((self.mail(call, task, &input, around).await?, None)),
             Action::Webhook(call) => return Ok((self.webhook(call, task, &input, around).await?, None)),
+            Action::Comment(text) => {
+                self.comment(text, &input, around).await?;
+                return Ok((input, None));
+            }
+            Action::UpdateRecord(patch) => {
+                self.update_record(patch, &input, around).await?;
+                return Ok((input, None));
+            }
+            Action::Emit(event) => return Ok((self.emit(event, task, &input, around).await?, None)),
         };
         Ok((output, (left == Left::End).then_some(Then::End)))
     }
@@ -256,14 +284,20 @@ impl Interpreter<'_> {
         around: &Surroundings,
         input: Value,
     ) -> Result<Value, Problem> {
-        let branches = branches
-            .iter()
-            .map(|branch| self.task(branch, around, input.clone()).map(|done| done.map(|(output, _)| output)).boxed());
         if compete {
-            future::select_ok(branches).await.map(|(output, _)| output)
-        } else {
-            future::try_join_all(branches).await.map(Value::Array)
+            let branches = branches.iter().map(|branch| {
+                let apart = around.apart();
+                let input = input.clone();
+                async move { Ok::<_, Problem>((self.task(branch, &apart, input).await?.0, apart.collected)) }.boxed()
+            });
+            // Only the first one counts, with what it does.
+            let ((output, collected), _) = future::select_ok(branches).await?;
+            around.collected.take_over(&collected)?;
+            return Ok(output);
         }
+        let branches = branches.iter().map(|branch| self.task(branch, around, input.clone()));
+        let done = future::try_join_all(branches).await?;
+        Ok(done.into_iter().map(|(output, _)| output).collect())
     }
 
     async fn problem(&self, error: &ErrorTemplate, on: &Value, around: &Surroundings) -> Result<Problem, Problem> {

@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use quorate_workflow::{
-    Effects, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure, Problem, Run, Workflow, evaluations,
+    Effects, Finished, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure, Problem, Run, Workflow, evaluations,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ const DOCUMENT: &str = "document: { dsl: '1.0.3', namespace: tests, name: case, 
 struct Case {
     name: String,
     workflow: String,
-    /// By its name: `input`, `http`, `mail`, `slept`, `output`, `fault`, `refused`.
+    /// By its name: `input`, `http`, `mail`, `effects`, `slept`, `output`, `fault`, `refused`.
     sections: Vec<(String, String)>,
 }
 
@@ -65,7 +65,7 @@ fn every_case_gives_what_it_says() {
     let mut names = BTreeSet::new();
     for (file, case) in cases() {
         assert!(names.insert(case.name.clone()), "two cases are named {}", case.name);
-        let known = ["input", "http", "mail", "slept", "output", "fault", "refused"];
+        let known = ["input", "http", "mail", "slept", "effects", "output", "fault", "refused"];
         assert!(case.sections.iter().all(|(name, _)| known.contains(&name.as_str())), "{}", case.name);
         if let Err(difference) = play(&case) {
             let _ = writeln!(failures, "{} {}:\n{difference}\n", file.display(), case.name);
@@ -116,7 +116,7 @@ fn play(case: &Case) -> Result<(), String> {
     };
     let run = Run { id: "job-1".to_owned(), metadata: json!({"attempt": 1}) };
     let begun = world.now();
-    let result: Result<Value, Problem> = world.play(workflow.run(run, input, &world));
+    let result: Result<Finished, Problem> = world.play(workflow.run(run, input, &world));
     let left = world.answers.lock().unwrap().len() + world.mails.lock().unwrap().len();
     let unexpected = world.unexpected.lock().unwrap().clone();
     if left > 0 || !unexpected.is_empty() {
@@ -128,7 +128,12 @@ fn play(case: &Case) -> Result<(), String> {
         same(&format!("{:#}", world.now().duration_since(begun)), slept)?;
     }
     match (result, case.section("output"), case.section("fault")) {
-        (Ok(output), Some(expected), None) => {
+        (Ok(Finished { output, effects }), Some(expected), None) => {
+            let lines = |effects: &[Value]| effects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+            let found: Vec<Value> = effects.iter().map(|effect| serde_json::to_value(effect).unwrap()).collect();
+            let wanted = case.section("effects").unwrap_or_default().lines().map(serde_json::from_str);
+            let wanted = wanted.collect::<Result<Vec<Value>, _>>().map_err(|error| error.to_string())?;
+            same(&lines(&found), &lines(&wanted))?;
             let expected: Value = serde_json::from_str(expected).map_err(|error| error.to_string())?;
             same(&output.to_string(), &expected.to_string())
         }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What can be called: a service, and what Quorate does itself.
-const FUNCTIONS: [&str; 3] = ["http", "mail", "webhook"];
+const FUNCTIONS: [&str; 5] = ["comment", "http", "mail", "updateRecord", "webhook"];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -41,6 +41,8 @@ impl Reader {
         };
         let path = task.1.field("with");
         match function {
+            "comment" => self.comment(with, &path, names).map(Action::Comment),
+            "updateRecord" => self.update_record(with, &path, names).map(Action::UpdateRecord),
             "mail" => self.mail(with, &path, names).map(|call| Action::Mail(Box::new(call))),
             "webhook" => self.webhook(with, &path, names).map(|call| Action::Webhook(Box::new(call))),
             _ => self.http(with, &path, names).map(|call| Action::Http(Box::new(call))),

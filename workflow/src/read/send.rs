@@ -1,4 +1,4 @@
-//! What goes out: mails, webhooks and events.
+//! What goes out: mails, webhooks and events; and what is done to the submission.
 
 use super::{Fields, Names, Path, Reader};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     webhook::WebhookCall,
 };
 
-/// What an event says of itself besides its `type` and its `source`.
+/// What the event of a webhook says of itself besides its `type` and its `source`.
 const ATTRIBUTES: [&str; 4] = ["id", "subject", "time", "dataschema"];
 
 impl Reader {
@@ -61,7 +61,7 @@ impl Reader {
         let secrets = names.with(&["input", "secrets"]);
         let endpoint = fields.get("endpoint").and_then(|node| self.endpoint(node, &path.field("endpoint"), &secrets));
         let secret = fields.get("secret").and_then(|node| self.secret_name(node, &path.field("secret")));
-        let event = fields.get("event").and_then(|node| self.event(node, &path.field("event"), names));
+        let event = fields.get("event").and_then(|node| self.event(node, &path.field("event"), names, &ATTRIBUTES));
         Some(WebhookCall { endpoint: endpoint?, secret: secret?, event: event? })
     }
 
@@ -78,17 +78,51 @@ impl Reader {
         Some(name.to_owned())
     }
 
-    pub(super) fn event(&mut self, node: &Node, path: &Path, names: &Names) -> Option<EventTemplate> {
-        let known: Vec<&str> = ["type", "source", "data"].into_iter().chain(ATTRIBUTES).collect();
-        let fields = self.object(node, path, &known, &["specversion", "datacontenttype"])?;
+    /// `emit`. The id and the time of what it tells are the server's.
+    pub(super) fn emit(&mut self, node: &Node, path: &Path, names: &Names) -> Option<EventTemplate> {
+        let fields = self.object(node, path, &["event"], &[])?;
+        let Some(event) = fields.get("event") else {
+            self.missing(node, path, "event");
+            return None;
+        };
+        let path = path.field("event");
+        let fields = self.object(event, &path, &["with"], &[])?;
+        let Some(with) = fields.get("with") else {
+            self.missing(event, &path, "with");
+            return None;
+        };
+        self.event(with, &path.field("with"), names, &["subject", "dataschema"])
+    }
+
+    pub(super) fn comment(&mut self, node: &Node, path: &Path, names: &Names) -> Option<Template> {
+        let fields = self.object(node, path, &["text"], &[])?;
+        self.needed_text(node, fields, path, "text", &names.with(&["input"]))
+    }
+
+    /// A merge patch: an object, or an expression that gives one.
+    pub(super) fn update_record(&mut self, node: &Node, path: &Path, names: &Names) -> Option<Template> {
+        let fields = self.object(node, path, &["patch"], &[])?;
+        match fields.get("patch") {
+            Some(patch) => self.data(patch, &path.field("patch"), &names.with(&["input"])),
+            None => {
+                self.missing(node, path, "patch");
+                None
+            }
+        }
+    }
+
+    fn event(&mut self, node: &Node, path: &Path, names: &Names, attributes: &[&str]) -> Option<EventTemplate> {
+        let known: Vec<&str> = ["type", "source", "data"].iter().chain(attributes).copied().collect();
+        let fields = self.object(node, path, &known, &["specversion", "datacontenttype", "id", "time"])?;
+        let optional = attributes;
         let names = names.with(&["input"]);
         let mut attributes = Vec::new();
         for name in ["type", "source"] {
             attributes.push((name.to_owned(), self.needed_text(node, fields, path, name, &names)));
         }
-        for name in ATTRIBUTES {
+        for name in optional {
             if fields.get(name).is_some() {
-                attributes.push((name.to_owned(), self.optional_text(fields, path, name, &names)));
+                attributes.push(((*name).to_owned(), self.optional_text(fields, path, name, &names)));
             }
         }
         let data = fields.get("data").map(|node| self.template(node, &path.field("data"), &names));

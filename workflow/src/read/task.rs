@@ -11,7 +11,7 @@ use crate::{
 const COMMON: [&str; 7] = ["if", "input", "output", "export", "timeout", "then", "metadata"];
 
 /// What a task is told by, and the fields that go with it.
-const KINDS: [(&str, &[&str]); 9] = [
+const KINDS: [(&str, &[&str]); 10] = [
     ("do", &[]),
     ("set", &[]),
     ("switch", &[]),
@@ -20,11 +20,12 @@ const KINDS: [(&str, &[&str]); 9] = [
     ("try", &["catch"]),
     ("raise", &[]),
     ("wait", &[]),
+    ("emit", &[]),
     ("call", &["with"]),
 ];
 
 /// Tasks of the DSL that are not carried out here.
-const UNSUPPORTED: [&str; 3] = ["emit", "listen", "run"];
+const UNSUPPORTED: [&str; 2] = ["listen", "run"];
 
 impl Reader {
     pub(super) fn task_list(&mut self, node: &Node, path: &Path, names: &Names) -> Vec<Task> {
@@ -156,6 +157,7 @@ impl Reader {
                 };
                 self.named_error(error, &path.field("error"), names).map(Action::Raise)
             }
+            "emit" => self.emit(node, path, names).map(|event| Action::Emit(Box::new(event))),
             "wait" => self.length(node, path, &during).map(Action::Wait),
             _ => self.call(node, fields.get("with"), task, names),
         }

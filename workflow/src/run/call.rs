@@ -1,4 +1,4 @@
-//! Calls: what is sent, and what comes of it.
+//! Calls: what is sent, and what comes of it; and what is done to the submission.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Interpreter, Surroundings};
 use crate::{
-    HttpRequest, HttpResponse, Mail, Problem, VALUE_BYTES_MAX,
+    COMMENT_BYTES_MAX, HttpRequest, HttpResponse, JobEffect, Mail, Problem, ToldEvent, VALUE_BYTES_MAX,
     event::EventTemplate,
     expression::Template,
     http::{self, Authentication, Endpoint, HttpCall, Uri},
@@ -106,6 +106,47 @@ impl Interpreter<'_> {
         let id = mail.id.clone();
         self.effects.mail(mail).await?;
         Ok(json!({"id": id}))
+    }
+
+    pub(super) async fn comment(&self, text: &Template, on: &Value, around: &Surroundings) -> Result<(), Problem> {
+        let text = self.text("text", text, on, around).await?;
+        if text.trim().is_empty() || text.len() > COMMENT_BYTES_MAX {
+            return Err(Problem::validation(format!("a comment has 1 to {COMMENT_BYTES_MAX} bytes")));
+        }
+        around.collected.add(JobEffect::Comment(text))
+    }
+
+    pub(super) async fn update_record(
+        &self,
+        patch: &Template,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<(), Problem> {
+        match self.fill(patch, on, around).await? {
+            Value::Object(patch) => around.collected.add(JobEffect::RecordPatch(patch)),
+            _ => Err(Problem::expression("`patch` has to be an object")),
+        }
+    }
+
+    pub(super) async fn emit(
+        &self,
+        event: &EventTemplate,
+        task: &Task,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<Value, Problem> {
+        let value = self.event(event, &self.call_id(task, around), on, around).await?;
+        let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+        let kind = text("type").unwrap_or_default();
+        EventTemplate::check_told(&kind)?;
+        around.collected.add(JobEffect::Event(ToldEvent {
+            kind,
+            source: text("source").unwrap_or_default(),
+            subject: text("subject"),
+            dataschema: text("dataschema"),
+            data: value.get("data").cloned(),
+        }))?;
+        Ok(value)
     }
 
     /// A `CloudEvent` in its JSON format. `id` is its id where it does not say another one.

@@ -22,9 +22,14 @@ impl Interpreter<'_> {
         let mut retries = 0;
         loop {
             let limit = tried.retry.as_ref().and_then(|retry| retry.attempt).map(Length::Fixed);
-            let attempt = self.tasks(&tried.tasks, around, input.clone());
+            // What an attempt that fails has done to the submission is let go with it.
+            let apart = around.apart();
+            let attempt = self.tasks(&tried.tasks, &apart, input.clone());
             let problem = match self.within(limit.as_ref(), "an attempt", &input, around, attempt).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    around.collected.take_over(&apart.collected)?;
+                    return Ok(done);
+                }
                 Err(problem) => problem.at(around.task["reference"].as_str().unwrap_or_default()),
             };
             let inside = around.inside([(tried.name.clone(), problem.value())]);
