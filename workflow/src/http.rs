@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     HttpResponse, Problem,
     expression::{Expression, Template},
+    oauth::Oauth2,
 };
 
 /// The last status that says that a request was carried out.
@@ -54,6 +55,7 @@ pub(crate) enum Part {
 pub(crate) enum Authentication {
     Basic { username: Template, password: Template },
     Bearer { token: Template },
+    Oauth2(Box<Oauth2>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,13 @@ pub(crate) fn text_of(name: &str, value: &Value) -> Result<String, Problem> {
     }
 }
 
+/// Percent-encoded.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    encode(&mut encoded, text);
+    encoded
+}
+
 /// Percent-encodes all but the unreserved characters of RFC 3986.
 fn encode(uri: &mut String, text: &str) {
     for byte in text.bytes() {
@@ -178,7 +187,7 @@ pub(crate) fn check_status(uri: &str, status: u16, last: u16) -> Result<(), Prob
 }
 
 /// Scheme, host and port: what may be said of a URI whose rest may hold secrets.
-fn origin(uri: &str) -> &str {
+pub(crate) fn origin(uri: &str) -> &str {
     let after_scheme = uri.find("://").map_or(0, |at| at + 3);
     let end = uri[after_scheme..].find(['/', '?', '#']).map_or(uri.len(), |at| after_scheme + at);
     &uri[..end]

@@ -15,6 +15,7 @@ mod length;
 mod mail;
 mod model;
 mod node;
+mod oauth;
 mod problem;
 mod read;
 mod run;

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod call;
+mod oauth;
 mod send;
 mod task;
 mod using;

@@ -12,7 +12,7 @@ use futures::{
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use self::effect::Collected;
+use self::{effect::Collected, token::Tokens};
 use crate::{
     Effects, JobEffect, Problem, STEPS_MAX, Workflow,
     expression::{Expression, Template},
@@ -23,6 +23,7 @@ use crate::{
 mod call;
 mod effect;
 mod retry;
+mod token;
 
 /// What a run is told about itself.
 #[derive(Clone, Debug)]
@@ -67,6 +68,7 @@ impl Workflow {
             workflow,
             context: Mutex::new(Value::Null),
             steps: AtomicUsize::new(0),
+            tokens: Tokens::default(),
         };
         let around = Surroundings::default();
         let input = interpreter.transform(&self.input, input, &around, true).await?;
@@ -89,6 +91,7 @@ struct Interpreter<'e> {
     context: Mutex<Value>,
     /// How many tasks were begun.
     steps: AtomicUsize,
+    tokens: Tokens,
 }
 
 /// What an expression sees besides the value it is evaluated on.

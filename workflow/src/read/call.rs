@@ -160,23 +160,28 @@ impl Reader {
         path: &Path,
         names: &[String],
     ) -> Option<Authentication> {
-        let fields = self.object(node, path, &["basic", "bearer"], &["digest", "certificate", "oauth2", "oidc"])?;
-        match (fields.get("basic"), fields.get("bearer")) {
-            (Some(basic), None) => {
+        let known = ["basic", "bearer", "oauth2"];
+        let fields = self.object(node, path, &known, &["digest", "certificate", "oidc"])?;
+        match (fields.get("basic"), fields.get("bearer"), fields.get("oauth2")) {
+            (Some(basic), None, None) => {
                 let path = path.field("basic");
                 let fields = self.object(basic, &path, &["username", "password"], &["use"])?;
                 let username = self.needed_text(basic, fields, &path, "username", names);
                 let password = self.needed_text(basic, fields, &path, "password", names);
                 Some(Authentication::Basic { username: username?, password: password? })
             }
-            (None, Some(bearer)) => {
+            (None, Some(bearer), None) => {
                 let path = path.field("bearer");
                 let fields = self.object(bearer, &path, &["token"], &["use"])?;
                 let token = self.needed_text(bearer, fields, &path, "token", names)?;
                 Some(Authentication::Bearer { token })
             }
+            (None, None, Some(oauth2)) => {
+                let oauth2 = self.oauth2(oauth2, &path.field("oauth2"), names)?;
+                Some(Authentication::Oauth2(Box::new(oauth2)))
+            }
             _ => {
-                self.error(node, path, "an authentication is one of `basic` and `bearer`");
+                self.error(node, path, "an authentication is one of `basic`, `bearer` and `oauth2`");
                 None
             }
         }

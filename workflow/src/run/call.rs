@@ -18,6 +18,9 @@ use crate::{
 /// How many bytes of a digest tell the calls of one job apart.
 const CALL_DIGEST_BYTES: usize = 8;
 
+/// What a service answers that does not take a token.
+const UNAUTHORIZED: u16 = 401;
+
 impl Interpreter<'_> {
     pub(super) async fn http(&self, call: &HttpCall, on: &Value, around: &Surroundings) -> Result<Value, Problem> {
         let mut uri = self.uri(&call.endpoint, on, around).await?;
@@ -182,8 +185,11 @@ impl Interpreter<'_> {
         format!("{}-{digest:016x}", self.workflow["id"].as_str().unwrap_or_default())
     }
 
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Problem> {
         let response = self.effects.http(request).await?;
+        if response.status == UNAUTHORIZED {
+            self.tokens.forget();
+        }
         if response.body.len() > VALUE_BYTES_MAX {
             return Err(Problem::communication(502, format!("the answer has more than {VALUE_BYTES_MAX} bytes")));
         }
@@ -212,6 +218,7 @@ impl Interpreter<'_> {
             Some(Authentication::Bearer { token }) => {
                 format!("Bearer {}", self.text("token", token, on, around).await?)
             }
+            Some(Authentication::Oauth2(oauth)) => format!("Bearer {}", self.token(oauth, on, around).await?),
             Some(Authentication::Basic { username, password }) => {
                 let username = self.text("username", username, on, around).await?;
                 let password = self.text("password", password, on, around).await?;
@@ -222,7 +229,7 @@ impl Interpreter<'_> {
     }
 
     /// A text, or a number or a boolean as one.
-    async fn text(
+    pub(super) async fn text(
         &self,
         name: &str,
         template: &Template,
