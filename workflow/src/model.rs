@@ -1,6 +1,6 @@
 //! A workflow as it runs: read, checked, its expressions compiled.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -25,6 +25,24 @@ pub struct Workflow {
     pub(crate) timeout: Option<Length>,
     pub(crate) secrets: Vec<String>,
     pub(crate) tasks: Vec<Task>,
+    /// How deep its tasks nest, those of the workflows that it runs among them.
+    pub(crate) depth: usize,
+}
+
+/// What names a workflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+}
+
+/// A workflow that is run by a task.
+#[derive(Debug)]
+pub(crate) struct RunWorkflow {
+    pub(crate) workflow: Arc<Workflow>,
+    /// The task's own input where it is not said.
+    pub(crate) input: Option<Template>,
 }
 
 /// The document in a field of a definition that was checked before, as it goes with a job.
@@ -118,6 +136,7 @@ pub(crate) enum Action {
     Comment(Template),
     UpdateRecord(Template),
     Emit(Box<EventTemplate>),
+    Run(Box<RunWorkflow>),
 }
 
 #[derive(Debug)]

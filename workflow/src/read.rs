@@ -8,13 +8,14 @@ use crate::{
     Complaint, DOCUMENT_BYTES_MAX, NESTING_MAX, TASKS_MAX, Workflow,
     expression::{Expression, Template, with_a_large_stack},
     length,
-    model::{Length, Transformation},
+    model::{Identity, Length, Transformation},
     node::{Complaints, Content, Field, Node, Place},
     schema::Schema,
 };
 
 mod call;
 mod oauth;
+mod run;
 mod send;
 mod task;
 mod using;
@@ -49,6 +50,12 @@ struct Reader {
     complaints: Complaints,
     /// How many tasks there are so far.
     tasks: usize,
+    /// How deep tasks nest so far.
+    depth: usize,
+    /// Whether it reads a workflow of `use.workflows`.
+    is_inner: bool,
+    /// What the workflow says that it is.
+    identity: Option<Identity>,
     uses: using::Uses,
 }
 
@@ -105,7 +112,7 @@ impl Reader {
         let known = ["document", "input", "use", "do", "timeout", "output", "evaluate"];
         let fields = self.object(node, path, &known, &["schedule"])?;
         match fields.get("document") {
-            Some(document) => self.document(document, &path.field("document")),
+            Some(document) => self.identity = self.document(document, &path.field("document")),
             None => self.missing(node, path, "document"),
         }
         if let Some(evaluate) = fields.get("evaluate") {
@@ -126,23 +133,28 @@ impl Reader {
                 Vec::new()
             }
         };
-        Some(Workflow { definition, input, output, timeout, secrets: self.uses.secrets.clone(), tasks })
+        let secrets = self.uses.secrets.clone();
+        Some(Workflow { definition, input, output, timeout, secrets, tasks, depth: self.depth })
     }
 
-    fn document(&mut self, node: &Node, path: &Path) {
+    fn document(&mut self, node: &Node, path: &Path) -> Option<Identity> {
         let known = ["dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata"];
-        let Some(fields) = self.object(node, path, &known, &[]) else { return };
-        for name in ["dsl", "namespace", "name", "version"] {
-            match fields.get(name) {
-                None => self.missing(node, path, name),
-                Some(value) => {
-                    let text = self.text(value, &path.field(name));
-                    if name == "dsl" && text.is_some_and(|text| !text.starts_with("1.0.")) {
-                        self.error(value, &path.field(name), "the version of the DSL has to be 1.0.x, such as '1.0.3'");
-                    }
-                }
+        let fields = self.object(node, path, &known, &[])?;
+        let mut needed = |name: &str| match fields.get(name) {
+            None => {
+                self.missing(node, path, name);
+                None
             }
-        }
+            Some(value) => {
+                let text = self.text(value, &path.field(name))?;
+                if name == "dsl" && !text.starts_with("1.0.") {
+                    self.error(value, &path.field(name), "the version of the DSL has to be 1.0.x, such as '1.0.3'");
+                }
+                Some(text.to_owned())
+            }
+        };
+        let (_, namespace, name, version) = (needed("dsl"), needed("namespace"), needed("name"), needed("version"));
+        Some(Identity { namespace: namespace?, name: name?, version: version? })
     }
 
     fn evaluate(&mut self, node: &Node, path: &Path) {
@@ -396,8 +408,9 @@ impl Reader {
         self.error(node, path, format!("the field `{field}` is missing"));
     }
 
-    fn is_too_deep(&mut self, node: &Node, path: &Path, names: &Names) -> bool {
-        if names.depth > NESTING_MAX {
+    fn is_too_deep(&mut self, node: &Node, path: &Path, depth: usize) -> bool {
+        self.depth = self.depth.max(depth);
+        if depth > NESTING_MAX {
             self.error(node, path, format!("tasks nest at most {NESTING_MAX} levels deep"));
             return true;
         }

@@ -17,7 +17,7 @@ use crate::{
     Effects, JobEffect, Problem, STEPS_MAX, Workflow,
     expression::{Expression, Template},
     length,
-    model::{Action, ErrorTemplate, For, Length, Task, Then, Transformation},
+    model::{Action, ErrorTemplate, For, Length, RunWorkflow, Task, Then, Transformation},
 };
 
 mod call;
@@ -46,17 +46,31 @@ pub struct Finished {
 impl Workflow {
     /// Runs to the end. Nothing is kept if the future is dropped.
     pub async fn run(&self, run: Run, input: Value, effects: &dyn Effects) -> Result<Finished, Problem> {
-        let secrets = self.secrets.iter().map(|name| match effects.secret(name) {
-            Some(value) => Ok((name.clone(), Value::String(value))),
-            None => Err(Problem::configuration(format!("this worker has no secret `{name}`"))),
-        });
         let runtime = json!({
             "name": "quorate",
             "version": env!("CARGO_PKG_VERSION"),
             "metadata": run.metadata,
         });
+        let (steps, collected) = (AtomicUsize::new(0), Collected::default());
+        let output = self.carry_out(run.id, runtime, input, effects, &steps, &collected).await?;
+        Ok(Finished { output, effects: collected.take() })
+    }
+
+    async fn carry_out(
+        &self,
+        id: String,
+        runtime: Value,
+        input: Value,
+        effects: &dyn Effects,
+        steps: &AtomicUsize,
+        collected: &Collected,
+    ) -> Result<Value, Problem> {
+        let secrets = self.secrets.iter().map(|name| match effects.secret(name) {
+            Some(value) => Ok((name.clone(), Value::String(value))),
+            None => Err(Problem::configuration(format!("this worker has no secret `{name}`"))),
+        });
         let workflow = json!({
-            "id": run.id,
+            "id": id,
             "definition": self.definition,
             "input": input,
             "startedAt": moment(effects.now()),
@@ -67,10 +81,10 @@ impl Workflow {
             runtime,
             workflow,
             context: Mutex::new(Value::Null),
-            steps: AtomicUsize::new(0),
+            steps,
             tokens: Tokens::default(),
         };
-        let around = Surroundings::default();
+        let around = Surroundings { collected: collected.clone(), ..Surroundings::default() };
         let input = interpreter.transform(&self.input, input, &around, true).await?;
         *interpreter.context() = input.clone();
         let all = async {
@@ -78,8 +92,7 @@ impl Workflow {
             Ok(output)
         };
         let output = interpreter.within(self.timeout.as_ref(), "the workflow", &Value::Null, &around, all).await?;
-        let output = interpreter.transform(&self.output, output, &around, false).await?;
-        Ok(Finished { output, effects: around.collected.take() })
+        interpreter.transform(&self.output, output, &around, false).await
     }
 }
 
@@ -89,8 +102,8 @@ struct Interpreter<'e> {
     runtime: Value,
     workflow: Value,
     context: Mutex<Value>,
-    /// How many tasks were begun.
-    steps: AtomicUsize,
+    /// How many tasks were begun, those of workflows within each other among them.
+    steps: &'e AtomicUsize,
     tokens: Tokens,
 }
 
@@ -250,6 +263,7 @@ impl Interpreter<'_> {
                 self.update_record(patch, &input, around).await?;
                 return Ok((input, None));
             }
+            Action::Run(run) => return Ok((self.run_workflow(run, task, input, around).await?, None)),
             Action::Emit(event) => return Ok((self.emit(event, task, &input, around).await?, None)),
         };
         Ok((output, (left == Left::End).then_some(Then::End)))
@@ -301,6 +315,23 @@ impl Interpreter<'_> {
         let branches = branches.iter().map(|branch| self.task(branch, around, input.clone()));
         let done = future::try_join_all(branches).await?;
         Ok(done.into_iter().map(|(output, _)| output).collect())
+    }
+
+    /// Its run has an id of its own, the same in every attempt.
+    async fn run_workflow(
+        &self,
+        run: &RunWorkflow,
+        task: &Task,
+        input: Value,
+        around: &Surroundings,
+    ) -> Result<Value, Problem> {
+        let id = self.call_id(task, around);
+        let given = match &run.input {
+            Some(template) => self.fill(template, &input, around).await?,
+            None => input,
+        };
+        let runtime = self.runtime.clone();
+        run.workflow.carry_out(id, runtime, given, self.effects, self.steps, &around.collected).boxed().await
     }
 
     async fn problem(&self, error: &ErrorTemplate, on: &Value, around: &Surroundings) -> Result<Problem, Problem> {

@@ -11,7 +11,7 @@ use crate::{
 const COMMON: [&str; 7] = ["if", "input", "output", "export", "timeout", "then", "metadata"];
 
 /// What a task is told by, and the fields that go with it.
-const KINDS: [(&str, &[&str]); 10] = [
+const KINDS: [(&str, &[&str]); 11] = [
     ("do", &[]),
     ("set", &[]),
     ("switch", &[]),
@@ -21,15 +21,16 @@ const KINDS: [(&str, &[&str]); 10] = [
     ("raise", &[]),
     ("wait", &[]),
     ("emit", &[]),
+    ("run", &[]),
     ("call", &["with"]),
 ];
 
 /// Tasks of the DSL that are not carried out here.
-const UNSUPPORTED: [&str; 2] = ["listen", "run"];
+const UNSUPPORTED: [&str; 1] = ["listen"];
 
 impl Reader {
     pub(super) fn task_list(&mut self, node: &Node, path: &Path, names: &Names) -> Vec<Task> {
-        if self.is_too_deep(node, path, names) {
+        if self.is_too_deep(node, path, names.depth) {
             return Vec::new();
         }
         let Some(items) = self.list(node, path) else { return Vec::new() };
@@ -158,6 +159,7 @@ impl Reader {
                 self.named_error(error, &path.field("error"), names).map(Action::Raise)
             }
             "emit" => self.emit(node, path, names).map(|event| Action::Emit(Box::new(event))),
+            "run" => self.run(node, path, names).map(|run| Action::Run(Box::new(run))),
             "wait" => self.length(node, path, &during).map(Action::Wait),
             _ => self.call(node, fields.get("with"), task, names),
         }

@@ -1,11 +1,12 @@
 //! `use`: what tasks refer to by name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Names, Path, Reader};
 use crate::{
+    Workflow,
     http::Authentication,
-    model::{ErrorTemplate, Length, Retry},
+    model::{ErrorTemplate, Identity, Length, Retry},
     node::{Content, Node},
 };
 
@@ -16,12 +17,14 @@ pub(super) struct Uses {
     pub(super) errors: BTreeMap<String, (Node, Path)>,
     pub(super) retries: BTreeMap<String, (Node, Path)>,
     pub(super) timeouts: BTreeMap<String, Length>,
+    /// Each may run those before it, so that none runs itself.
+    pub(super) workflows: Vec<(Identity, Arc<Workflow>)>,
     pub(super) authentications: BTreeMap<String, (Node, Path)>,
 }
 
 impl Reader {
     pub(super) fn uses(&mut self, node: &Node, path: &Path) {
-        let known = ["authentications", "errors", "retries", "secrets", "timeouts"];
+        let known = ["authentications", "errors", "retries", "secrets", "timeouts", "workflows"];
         let Some(fields) = self.object(node, path, &known, &["catalogs", "extensions", "functions"]) else {
             return;
         };
@@ -36,6 +39,9 @@ impl Reader {
                     }
                 }
             }
+        }
+        if let Some(workflows) = fields.get("workflows") {
+            self.workflows(workflows, &path.field("workflows"));
         }
         for (node, path) in self.named(fields.get("errors"), &path.field("errors")) {
             let _: Option<ErrorTemplate> = self.error_template(&node, &path, &Names::default());
@@ -57,6 +63,31 @@ impl Reader {
             } else if let Some(length) = self.timeout(&node, &path, &[]) {
                 self.uses.timeouts.insert(last(&path), length);
             }
+        }
+    }
+
+    /// Workflows of the same document that its tasks run.
+    fn workflows(&mut self, node: &Node, path: &Path) {
+        if self.is_inner {
+            self.error(node, path, "a workflow of `use.workflows` runs those before it, and lists none");
+            return;
+        }
+        for (index, node) in self.list(node, path).unwrap_or_default().iter().enumerate() {
+            let path = path.index(index);
+            let mut reader = Reader {
+                complaints: std::mem::take(&mut self.complaints),
+                tasks: self.tasks,
+                is_inner: true,
+                uses: Uses { workflows: self.uses.workflows.clone(), ..Uses::default() },
+                ..Reader::default()
+            };
+            let workflow = reader.workflow(node, &path);
+            (self.complaints, self.tasks) = (reader.complaints, reader.tasks);
+            let Some((identity, workflow)) = reader.identity.zip(workflow) else { continue };
+            if self.uses.workflows.iter().any(|(known, _)| *known == identity) {
+                self.error(node, &path, "this workflow is listed twice");
+            }
+            self.uses.workflows.push((identity, Arc::new(workflow)));
         }
     }
 

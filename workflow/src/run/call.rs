@@ -179,7 +179,7 @@ impl Interpreter<'_> {
 
     /// What names a call: the job's id, and a digest of the task and its turn. The same when the call is made again, in another
     /// attempt of the job or of a `try`.
-    fn call_id(&self, task: &Task, around: &Surroundings) -> String {
+    pub(super) fn call_id(&self, task: &Task, around: &Surroundings) -> String {
         let digest = Sha256::new().chain_update(&task.pointer).chain_update([0]).chain_update(&around.turn).finalize();
         let digest = digest.iter().take(CALL_DIGEST_BYTES).fold(0u64, |word, byte| word << 8 | u64::from(*byte));
         format!("{}-{digest:016x}", self.workflow["id"].as_str().unwrap_or_default())
