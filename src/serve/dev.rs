@@ -10,7 +10,7 @@ use std::{
 
 use quorate_engine::definition::documents;
 use quorate_store::Store;
-use quorate_worker::{FlowError, JobContext, Worker};
+use quorate_worker::{FlowError, JobContext, Worker, workflow::Workflows};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
@@ -36,7 +36,11 @@ const DIRECTORY: &str = include_str!("../../examples/purchase-request/directory.
 const FLOWS: &str = include_str!("../../examples/purchase-request/flows.yaml");
 const PROCESS: &str = include_str!("../../examples/purchase-request/process.yaml");
 
-/// What the worker of a development server serves: the example's flows, and all others as an echo.
+/// What declarative flows may call of this machine, besides public addresses: what a developer runs on it. The server listens on
+/// loopback only.
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
+/// What the worker of a development server serves: the example's flows, declarative ones, and all others as an echo.
 const TASK_QUEUES: [&str; 2] = ["default", "erp"];
 
 /// A development server that runs.
@@ -100,7 +104,9 @@ async fn open(data: Option<&Path>) -> Result<Arc<dyn Store>, StartError> {
 
 /// A worker as anybody would write it: over gRPC, with the flows of the example.
 fn worker(address: SocketAddr) -> Result<Worker, StartError> {
+    let networks = LOOPBACK.iter().filter_map(|network| network.parse().ok());
     Worker::builder()
+        .workflows(networks.fold(Workflows::default(), Workflows::allow_network))
         .url(format!("http://{address}"))
         .metadata("quorate-user", "dev-worker")
         .name("dev-worker")

@@ -5,7 +5,30 @@ use std::{net::SocketAddr, path::Path};
 use crate::{
     backend::is_empty,
     program::{Program, output, printed, quorate},
+    service::Service,
 };
+
+/// A flow that calls a service of the developer's own machine.
+const NOTING: &str = "\
+apiVersion: quorate/v1
+kind: Flow
+name: note
+type: autolaunched
+workflow:
+  document: { dsl: '1.0.3', namespace: tests, name: note, version: '1.0.0' }
+  do:
+    - ask: { call: http, with: { method: get, endpoint: http://ADDRESS/ } }
+---
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: noting
+record: { type: note, schema: { type: object } }
+allow_no_approvals: true
+stages:
+  - name: note
+    steps:
+      - { name: note, background: { flow: note } }
+";
 
 /// A development server in a folder.
 async fn dev(folder: &Path, options: &[&str]) -> (Program, SocketAddr) {
@@ -84,6 +107,27 @@ async fn an_ephemeral_server_leaves_no_file() {
     assert!(is_empty(folder.path()));
     assert!(program.stop().await.success());
     assert!(is_empty(folder.path()));
+}
+
+#[tokio::test]
+async fn a_flow_without_code_runs_on_the_development_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start(None, |_, _| ("200 OK", r#"{"number": "PO-7"}"#)).await;
+    let (program, address) = dev(folder.path(), &["--ephemeral"]).await;
+    let definitions = NOTING.replace("ADDRESS", &service.address);
+    std::fs::write(folder.path().join("noting.yaml"), definitions).unwrap();
+    let call = |user: &str, arguments: &[&str]| {
+        let mut command = quorate();
+        command.current_dir(folder.path()).args(["--server", &format!("http://{address}"), "--as", user]);
+        command.args(arguments);
+        tokio::task::spawn_blocking(move || printed(&mut command))
+    };
+    call("admin", &["apply", "-f", "noting.yaml"]).await.unwrap();
+    let submit = ["submit", "noting", "--record-id", "1", "--data", "{}", "--wait", "-o", "json"];
+    let ended = call("ann", &submit).await.unwrap();
+    assert!(ended.contains("APPROVED"), "{ended}");
+    assert_eq!(service.requests().len(), 1);
+    assert!(program.stop().await.success());
 }
 
 #[tokio::test]
