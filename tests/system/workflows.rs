@@ -1,6 +1,7 @@
 //! Declarative flows through a real server and worker, calling a service of the test.
 
 use quorate::proto::v1::{FlowServicePublishRequest, StepRunStatus, SubmissionStatus};
+use quorate_engine::event::{EmittedEvent, EventKind};
 use quorate_worker::workflow::Workflows;
 use serde_json::json;
 use tonic::Code;
@@ -82,6 +83,40 @@ stages:
       - { name: check, background: { flow: over-budget } }
 ";
 
+/// An order that is noted in the record, commented and told, in the second attempt of a `try` only.
+const NOTING: &str = "\
+apiVersion: quorate/v1
+kind: Flow
+name: note-order
+type: autolaunched
+workflow:
+  document: { dsl: '1.0.3', namespace: purchasing, name: note-order, version: '1.0.0' }
+  do:
+    - order:
+        try:
+          - say: { call: comment, with: { text: ordering } }
+          - post: { call: http, with: { method: post, endpoint: http://ADDRESS/orders } }
+        catch: { errors: { with: { status: 503 } }, retry: { limit: { attempt: { count: 1 } } } }
+    - note: { call: updateRecord, with: { patch: { order: '${ .number }', draft: null } } }
+    - tell: { emit: { event: { with: { type: com.example.order.created, source: /purchasing, data: '${ . }' } } } }
+    - answer: { set: { told: '${ .type }' } }
+";
+
+const NOTED: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: noted
+record:
+  type: purchase
+  on_change: keep
+  schema: { type: object, properties: { order: { type: string }, draft: { type: boolean } } }
+allow_no_approvals: true
+stages:
+  - name: book
+    steps:
+      - { name: note, background: { flow: note-order } }
+";
+
 /// A service that is busy the first time.
 async fn service() -> Service {
     let busy_once: Answers =
@@ -114,6 +149,39 @@ on_every_backend! {
         assert_eq!(step(&ended, "check"), StepRunStatus::Error);
         assert!(format!("{ended:?}").contains("OVER_BUDGET"), "{ended:?}");
         verified_history(&system.store, &id).await;
+        system.end().await;
+    }
+
+    async fn a_flow_without_code_comments_changes_the_record_and_tells_others(backend: Backend) {
+        let mut system = System::start_without_worker(backend).await;
+        let service = service().await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        admin.publish_flows(&NOTING.replace("ADDRESS", &service.address)).await;
+        admin.publish_process(NOTED).await;
+        system.start_worker_that_runs(&Workflows::default().allow_network("127.0.0.0/8".parse().unwrap()));
+        let id = ann.submit("noted", json!({ "draft": true })).await.id;
+        let record = ann.when_it_is(&id, SubmissionStatus::Approved).await.record.unwrap();
+        let data = quorate::proto::value::to_json(record.data.as_ref().unwrap(), "").unwrap();
+        assert_eq!((record.version, data), (2, json!({ "order": "PO-1" })));
+        let events = verified_history(&system.store, &id).await;
+        let said: Vec<(&str, &str)> = events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Commented { by, comment } => Some((by.as_str(), comment.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(said, [("flow note-order", "ordering")], "the first attempt of the try is let go");
+        let told: Vec<&EmittedEvent> = events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::FlowEventEmitted { event, .. } => Some(event),
+                _ => None,
+            })
+            .collect();
+        let [event] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((event.event_type.as_str(), event.source.as_deref()), ("com.example.order.created", Some("/purchasing")));
+        assert_eq!(event.data, Some(json!({ "number": "PO-1" })));
         system.end().await;
     }
 
