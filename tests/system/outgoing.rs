@@ -250,8 +250,11 @@ on_every_backend! {
         let ended = ann.when_it_is(&id, SubmissionStatus::Approved).await;
         assert_eq!(output(&ended, "wait"), json!({ "waited": false }));
         let requests = service.requests();
-        assert_eq!(requests.len(), 2, "once by each worker: {requests:?}");
-        assert_eq!(header(&requests[0], "idempotency-key"), header(&requests[1], "idempotency-key"));
+        // At least once by each worker: a delivery that comes back and the next attempt may overtake each other.
+        assert!(requests.len() >= 2, "{requests:?}");
+        let mut keys: Vec<&str> = requests.iter().map(|request| header(request, "idempotency-key")).collect();
+        keys.dedup();
+        assert_eq!(keys.len(), 1, "the same in every attempt");
         each_result_was_applied_once(&verified_history(&system.store, &id).await);
         assert!(worker.stop().await.success());
         system.end().await;

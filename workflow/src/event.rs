@@ -21,7 +21,7 @@ const OWN: &str = "quorate.";
 impl EventTemplate {
     /// Whether a flow may tell events of this type.
     pub(crate) fn check_told(kind: &str) -> Result<(), Problem> {
-        let is_kind = kind.len() <= TOLD_TYPE_BYTES_MAX
+        let is_kind = (1..=TOLD_TYPE_BYTES_MAX).contains(&kind.len())
             && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
         if is_kind && !kind.starts_with(OWN) {
             return Ok(());

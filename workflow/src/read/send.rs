@@ -91,7 +91,14 @@ impl Reader {
             self.missing(event, &path, "with");
             return None;
         };
-        self.event(with, &path.field("with"), names, &["subject", "dataschema"])
+        let path = path.field("with");
+        let told = self.event(with, &path, names, &["subject", "dataschema"])?;
+        if let Some((_, Template::Constant(kind))) = told.attributes.iter().find(|(name, _)| name == "type")
+            && let Err(problem) = EventTemplate::check_told(kind.as_str().unwrap_or_default())
+        {
+            self.error(with, &path.field("type"), problem.detail.unwrap_or_default());
+        }
+        Some(told)
     }
 
     pub(super) fn comment(&mut self, node: &Node, path: &Path, names: &Names) -> Option<Template> {
