@@ -92,6 +92,22 @@ fn the_documentation_names_a_case_for_every_task_and_property() {
     }
 }
 
+#[test]
+fn every_example_of_the_documentation_is_taken() {
+    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/flows.md")).unwrap();
+    let examples: Vec<&str> = docs.split("```yaml\n").skip(1).map(|text| text.split("```").next().unwrap()).collect();
+    assert!(examples.len() >= 4, "the examples were not found");
+    for example in examples {
+        // A whole definition, or a part of a document.
+        let read = if example.contains("\nworkflow:\n") {
+            Workflow::read(example, Some("workflow"))
+        } else {
+            Workflow::read(&format!("{example}{DOCUMENT}"), None)
+        };
+        assert!(read.is_ok(), "{example}: {read:?}");
+    }
+}
+
 fn play(case: &Case) -> Result<(), String> {
     let document = if case.workflow.starts_with("document:") { "" } else { DOCUMENT };
     let text = format!("{}\n{document}", case.workflow);

@@ -1,6 +1,10 @@
 //! Mails of flows, over the SMTP server that the worker is configured with.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use hyper::Uri;
 use lettre::{
@@ -44,6 +48,8 @@ pub struct MailServer {
     security: Security,
     credentials: Option<(String, String)>,
     sender: Option<Mailbox>,
+    /// With the certificates that the system trusts, which are read once.
+    tls: Arc<OnceLock<TlsParameters>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +100,7 @@ impl MailServer {
             Security::None => 25,
         });
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port, security, credentials: None, sender: None })
+        Ok(Self { host, port, security, credentials: None, sender: None, tls: Arc::default() })
     }
 
     /// Who the worker is to the mail server.
@@ -112,7 +118,7 @@ impl MailServer {
 
     pub(super) async fn send(&self, mail: Mail) -> Result<(), MailFailure> {
         let message = self.message(mail)?;
-        let transport: AsyncSmtpTransport<Tokio1Executor> = self.transport()?.build();
+        let transport: AsyncSmtpTransport<Tokio1Executor> = self.transport().await?.build();
         match time::timeout(MAIL_TIMEOUT, transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(failure(&error)),
@@ -120,14 +126,10 @@ impl MailServer {
         }
     }
 
-    fn transport(&self) -> Result<AsyncSmtpTransportBuilder, MailFailure> {
-        let parameters = || {
-            TlsParameters::new(self.host.clone())
-                .map_err(|error| MailFailure::NotConfigured(format!("TLS to the mail server: {error}")))
-        };
+    async fn transport(&self) -> Result<AsyncSmtpTransportBuilder, MailFailure> {
         let tls = match self.security {
-            Security::Tls => Tls::Wrapper(parameters()?),
-            Security::StartTls => Tls::Required(parameters()?),
+            Security::Tls => Tls::Wrapper(self.tls_parameters().await?),
+            Security::StartTls => Tls::Required(self.tls_parameters().await?),
             Security::None => Tls::None,
         };
         let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&self.host)
@@ -139,6 +141,17 @@ impl MailServer {
             Some((user, password)) => builder.credentials(Credentials::new(user.clone(), password.clone())),
             None => builder,
         })
+    }
+
+    async fn tls_parameters(&self) -> Result<TlsParameters, MailFailure> {
+        if let Some(known) = self.tls.get() {
+            return Ok(known.clone());
+        }
+        let failed = |reason: String| MailFailure::NotConfigured(format!("TLS to the mail server: {reason}"));
+        let host = self.host.clone();
+        let read = tokio::task::spawn_blocking(move || TlsParameters::new(host)).await;
+        let read = read.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        Ok(self.tls.get_or_init(|| read).clone())
     }
 
     fn message(&self, mail: Mail) -> Result<Message, MailFailure> {
