@@ -1,4 +1,6 @@
-"""The mail server of the tests: it wants STARTTLS and a password, and writes what it gets into a folder, a file for each mail.
+"""The mail server of the tests: it wants TLS and a password, and writes what it gets into a folder, a file for each mail.
+
+TLS begins with STARTTLS (`starttls`) or with the connection (`tls`).
 
 It never takes a mail to `nobody@…`, and the first mail to `later@…` not at once.
 """
@@ -11,7 +13,7 @@ import sys
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
-FOLDER, CERTIFICATE, KEY, USER, PASSWORD = sys.argv[1:]
+BEGIN, FOLDER, CERTIFICATE, KEY, USER, PASSWORD = sys.argv[1:]
 
 
 class Handler:
@@ -34,7 +36,7 @@ class Handler:
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
             "user": session.auth_data,
-            "encrypted": session.ssl is not None,
+            "encrypted": server.transport.get_extra_info("ssl_object") is not None,
             "message": envelope.content.decode(),
         }
         # Renamed when it is whole: the tests look at any time.
@@ -55,10 +57,21 @@ async def main():
     context.load_cert_chain(CERTIFICATE, KEY)
     handler = Handler()
 
-    def session():
-        return SMTP(handler, tls_context=context, require_starttls=True, auth_required=True, authenticator=authenticate)
+    starttls = BEGIN == "starttls"
 
-    server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", 0)
+    def session():
+        return SMTP(
+            handler,
+            tls_context=context if starttls else None,
+            require_starttls=starttls,
+            # What it knows of TLS is STARTTLS.
+            auth_require_tls=starttls,
+            auth_required=True,
+            authenticator=authenticate,
+        )
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(session, "127.0.0.1", 0, ssl=None if starttls else context)
     print("serving on", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -127,16 +127,17 @@ fn write_secrets(folder: &Path) {
     fs::write(folder.join("smtp_password"), "s3cret\n").unwrap();
 }
 
-/// A mail server that asks for STARTTLS and a password, and its port.
-async fn start_mail_server(authority: &Authority, mails: &Path) -> (Program, u16) {
+/// A mail server that asks for TLS and a password, and its URL.
+async fn start_mail_server(authority: &Authority, mails: &Path, scheme: &str) -> (Program, String) {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     printed(Command::new("bash").arg(project.join("scripts/install-mail.sh")));
     let mut command = Command::new(project.join("target/mail/python/bin/python"));
-    command.arg(project.join("tests/system/mail_server.py")).arg(mails);
+    command.arg(project.join("tests/system/mail_server.py"));
+    command.arg(if scheme == "smtp" { "starttls" } else { "tls" }).arg(mails);
     command.args([authority.file("server.pem"), authority.file("server.key")]).args(["worker", "s3cret"]);
     let mut program = Program::start("the mail server", command);
-    let port = program.said("the mail server's port", |line| line.strip_prefix("serving on ")?.parse().ok()).await;
-    (program, port)
+    let port: u16 = program.said("the mail server's port", |line| line.strip_prefix("serving on ")?.parse().ok()).await;
+    (program, format!("{scheme}://127.0.0.1:{port}"))
 }
 
 fn output(submission: &quorate::proto::v1::Submission, name: &str) -> Value {
@@ -156,14 +157,16 @@ on_every_backend! {
         .await;
         let (secrets, mails) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         write_secrets(secrets.path());
-        let (_mail_server, port) = start_mail_server(&authority, mails.path()).await;
+        // One way on each backend: STARTTLS, and TLS from the beginning.
+        let scheme = if system.backend.broker.is_some() { "smtps" } else { "smtp" };
+        let (_mail_server, url) = start_mail_server(&authority, mails.path(), scheme).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
         admin.publish_flows(&TELLING.replace("ADDRESS", &service.address)).await;
         admin.publish_process(BUYING).await;
         let worker = stock_worker(&system, |command| {
             command.env("SSL_CERT_FILE", authority.file("authority.pem"));
             command.arg("--secrets-dir").arg(secrets.path());
-            command.args(["--smtp-url", &format!("smtp://127.0.0.1:{port}"), "--smtp-user", "worker"]);
+            command.args(["--smtp-url", &url, "--smtp-user", "worker"]);
             command.arg("--smtp-password-file").arg(secrets.path().join("smtp_password"));
             command.args(["--mail-from", "Orders <orders@example.com>"]);
         });

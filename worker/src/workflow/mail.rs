@@ -231,6 +231,11 @@ fn failure(error: &lettre::transport::smtp::Error) -> MailFailure {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+    };
+
     use super::*;
 
     fn mail(subject: &str, to: &str) -> Mail {
@@ -296,6 +301,38 @@ mod tests {
             assert!(MailServer::new(url).is_err(), "{url}");
         }
         assert!(MailServer::new("smtp://h").unwrap().sender("nobody").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_mail_server_without_starttls_is_given_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("smtp://{}", listener.local_addr().unwrap());
+        let heard = tokio::spawn(async move {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            stream.write_all(b"220 mail.example.com\r\n").await.unwrap();
+            let mut heard = Vec::new();
+            let mut line = String::new();
+            while matches!(stream.read_line(&mut line).await, Ok(1..)) {
+                heard.push(line.split_whitespace().next().unwrap_or_default().to_owned());
+                line.clear();
+                // The client may have gone.
+                let _ = stream.write_all(b"250 mail.example.com\r\n").await;
+            }
+            heard
+        });
+        let server = MailServer::new(&url).unwrap().credentials("worker", "s3cret").sender("a@example.com").unwrap();
+        let refused = server.send(mail("Hello", "ann@example.com")).await;
+        assert!(matches!(refused, Err(MailFailure::NotConfigured(_))), "{refused:?}");
+        let heard = time::timeout(MAIL_TIMEOUT, heard).await.unwrap().unwrap();
+        assert!(heard.iter().all(|word| ["EHLO", "QUIT"].contains(&word.as_str())), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn a_mail_server_that_is_away_may_be_there_later() {
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let server = MailServer::new(&format!("smtp://{address}?tls=none")).unwrap().sender("a@example.com").unwrap();
+        let refused = server.send(mail("Hello", "ann@example.com")).await;
+        assert!(matches!(refused, Err(MailFailure::Unavailable(_))), "{refused:?}");
     }
 
     #[test]
