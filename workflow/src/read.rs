@@ -338,6 +338,21 @@ impl Reader {
         }
     }
 
+    /// A field that has to be there: a name or a password, which YAML may take for a number.
+    fn needed_word(
+        &mut self,
+        node: &Node,
+        fields: Fields<'_>,
+        path: &Path,
+        name: &str,
+        names: &[String],
+    ) -> Option<Template> {
+        match fields.get(name) {
+            Some(Node { content: Content::Number(number), .. }) => Some(constant(&number.to_string())),
+            _ => self.needed_text(node, fields, path, name, names),
+        }
+    }
+
     /// A field that has to be there: a text, or an expression that gives one.
     fn needed_text(
         &mut self,

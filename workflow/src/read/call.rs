@@ -166,14 +166,14 @@ impl Reader {
             (Some(basic), None, None) => {
                 let path = path.field("basic");
                 let fields = self.object(basic, &path, &["username", "password"], &["use"])?;
-                let username = self.needed_text(basic, fields, &path, "username", names);
-                let password = self.needed_text(basic, fields, &path, "password", names);
+                let username = self.needed_word(basic, fields, &path, "username", names);
+                let password = self.needed_word(basic, fields, &path, "password", names);
                 Some(Authentication::Basic { username: username?, password: password? })
             }
             (None, Some(bearer), None) => {
                 let path = path.field("bearer");
                 let fields = self.object(bearer, &path, &["token"], &["use"])?;
-                let token = self.needed_text(bearer, fields, &path, "token", names)?;
+                let token = self.needed_word(bearer, fields, &path, "token", names)?;
                 Some(Authentication::Bearer { token })
             }
             (None, None, Some(oauth2)) => {

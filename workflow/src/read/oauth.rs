@@ -44,8 +44,8 @@ impl Reader {
         };
         let path = path.field("client");
         let fields = self.object(client, &path, &["id", "secret", "authentication"], &["assertion"])?;
-        let id = self.needed_text(client, fields, &path, "id", names);
-        let secret = self.needed_text(client, fields, &path, "secret", names);
+        let id = self.needed_word(client, fields, &path, "id", names);
+        let secret = self.needed_word(client, fields, &path, "secret", names);
         let shown = match fields.get("authentication") {
             None => ClientAuthentication::Post,
             Some(node) => match self.text(node, &path.field("authentication"))? {
