@@ -97,6 +97,10 @@ pub trait Queue: Send + Sync {
     /// As `reports`, it survives a lost connection; what was unsettled then comes again.
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>>;
 
+    /// How many consumers each of these task queues has at this moment: workers, and servers that hand jobs to workers over gRPC. In the
+    /// order of the names.
+    async fn consumers(&self, task_queues: &[String]) -> Result<Vec<u32>, QueueUnavailable>;
+
     /// Whether jobs can be published at this moment, for health and for logs.
     fn is_connected(&self) -> bool;
 

@@ -12,6 +12,7 @@ mod publisher;
 pub mod records;
 mod rehearsal;
 mod reports;
+pub mod task_queues;
 mod timers;
 
 use std::{hash::Hasher as _, sync::Arc, time::Duration};

@@ -232,11 +232,15 @@ struct Office;
 impl Known for Office {
     fn flow(&self, name: &str) -> Option<FlowType> {
         match name {
-            "check-budget" | "create-order" | "notify" => Some(FlowType::Autolaunched),
+            "check-budget" | "create-order" | "notify" | "unserved" => Some(FlowType::Autolaunched),
             "review-screen" => Some(FlowType::Screen),
             "is-ready" => Some(FlowType::Evaluation),
             _ => None,
         }
+    }
+
+    fn unserved_task_queue(&self, flow: &str) -> Option<String> {
+        (flow == "unserved").then(|| "erp".to_owned())
     }
 
     fn has_user(&self, name: &str) -> bool {

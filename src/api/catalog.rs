@@ -1,7 +1,7 @@
 //! How the catalog is changed: worked out on what is stored, stored only if nobody changed it meanwhile, and known by its
 //! request when it comes again.
 
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use prost::Message;
 use quorate_engine::{
@@ -88,17 +88,38 @@ pub(super) fn answer_again<T: Message + Default>(row: &RequestRow, digest: &Hash
 }
 
 /// What a definition may name: what is active, and who is there.
-pub(super) struct KnownIn(pub(super) Arc<Snapshot>);
+pub(super) struct KnownIn {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// The task queues that are known to be served by nobody at the moment.
+    pub(super) unserved: BTreeSet<String>,
+}
+
+impl Api {
+    /// What is known, and who serves it.
+    pub(super) async fn known_in(&self, snapshot: &Arc<Snapshot>) -> KnownIn {
+        KnownIn { unserved: self.scheduler.unserved(snapshot).await, ..KnownIn::of(snapshot) }
+    }
+}
 
 impl KnownIn {
+    /// What is known, whoever serves it.
+    pub(super) fn of(snapshot: &Arc<Snapshot>) -> Self {
+        Self { snapshot: Arc::clone(snapshot), unserved: BTreeSet::new() }
+    }
+
     fn directory(&self) -> &Directory {
-        &self.0.directory
+        &self.snapshot.directory
     }
 }
 
 impl Known for KnownIn {
     fn flow(&self, name: &str) -> Option<FlowType> {
-        self.0.flows.active(name).map(|(_, flow)| flow.flow_type)
+        self.snapshot.flows.active(name).map(|(_, flow)| flow.flow_type)
+    }
+
+    fn unserved_task_queue(&self, flow: &str) -> Option<String> {
+        let (_, flow) = self.snapshot.flows.active(flow)?;
+        self.unserved.contains(&flow.task_queue).then(|| flow.task_queue.clone())
     }
 
     fn has_user(&self, name: &str) -> bool {
@@ -114,16 +135,16 @@ impl Known for KnownIn {
     }
 
     fn has_calendar(&self, name: &str) -> bool {
-        self.0.calendars.active.contains_key(name)
+        self.snapshot.calendars.active.contains_key(name)
     }
 
     fn names(&self, of: Named) -> Vec<String> {
         match of {
-            Named::Flow => self.0.flows.active.keys().cloned().collect(),
+            Named::Flow => self.snapshot.flows.active.keys().cloned().collect(),
             Named::User => self.directory().users.keys().cloned().collect(),
             Named::Group => self.directory().groups.keys().cloned().collect(),
             Named::Queue => self.directory().queues.keys().cloned().collect(),
-            Named::Calendar => self.0.calendars.active.keys().cloned().collect(),
+            Named::Calendar => self.snapshot.calendars.active.keys().cloned().collect(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 use quorate_engine::{
     id::{JobId, SubmissionId},
     refusal::Refusal,
@@ -24,7 +25,7 @@ use crate::{
     auth::Role,
     proto::v1::{self, job_service_server::JobService},
     queue::Acknowledge,
-    scheduler::{Rejection, ReportError},
+    scheduler::{Rejection, ReportError, task_queues::TaskQueue},
 };
 
 use super::{Api, call::parse_id, convert, errors, filter, pages};
@@ -173,6 +174,43 @@ impl JobService for Api {
         let rows = self.scheduler.store().list_jobs(&query).await.map_err(|error| errors::store(&error))?;
         let job = rows.into_iter().next().ok_or_else(|| errors::rejected(Refusal::JobNotFound.into()))?;
         Ok(Response::new(v1::JobServiceGetResponse { job: Some(convert::open_job(job)) }))
+    }
+
+    async fn list_task_queues(
+        &self,
+        request: Request<v1::JobServiceListTaskQueuesRequest>,
+    ) -> Result<Response<v1::JobServiceListTaskQueuesResponse>, Status> {
+        let (principal, message) = self.caller(request, READERS).await?;
+        let size = pages::size(message.page_size)?;
+        let after: Option<String> = pages::after(&message.page_token, &["task queues"])?;
+        let found = self.scheduler.task_queues(&principal.tenant).await;
+        let (now, queues) = found.map_err(|error| errors::store(&error))?;
+        let task_queues: Vec<v1::TaskQueue> = queues
+            .into_iter()
+            .filter(|queue| after.as_ref().is_none_or(|after| queue.load.name > *after))
+            .take(size as usize)
+            .map(|queue| task_queue(now, queue))
+            .collect();
+        let last = task_queues.last().map(|queue| queue.name.clone());
+        let next_page_token = pages::next(task_queues.len(), size, last, &["task queues"]);
+        Ok(Response::new(v1::JobServiceListTaskQueuesResponse { task_queues, next_page_token }))
+    }
+}
+
+/// A task queue as it is shown at this time.
+fn task_queue(now: Timestamp, queue: TaskQueue) -> v1::TaskQueue {
+    let TaskQueue { load, consumers, flows } = queue;
+    let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    let age = load.oldest_since.map(|since| now.duration_since(since));
+    v1::TaskQueue {
+        name: load.name,
+        waiting: count(load.waiting),
+        oldest_waiting_since: load.oldest_since.map(convert::timestamp),
+        oldest_waiting_age: age.map(|age| prost_types::Duration { seconds: age.as_secs(), nanos: age.subsec_nanos() }),
+        running: count(load.running),
+        later: count(load.later),
+        consumers,
+        flows,
     }
 }
 

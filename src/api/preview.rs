@@ -73,7 +73,7 @@ impl Api {
                 return Err(errors::invalid_field("definition", "give either this or `name`"));
             }
             check_definition(&message.definition)?;
-            let read = read_process(&message.definition, &KnownIn(Arc::clone(snapshot)));
+            let read = read_process(&message.definition, &KnownIn::of(snapshot));
             let (process, _) = read.map_err(|complaints| refuse(&complaints))?;
             return Ok((VersionRef { name: process.name.clone(), version: 0 }, Arc::new(process)));
         }

@@ -47,7 +47,7 @@ impl ProcessService for Api {
         let key = request_key(&principal, &message.request_id, "ProcessService.Publish", &message)?;
         let (principal, message) = (&principal, &message);
         let work = |snapshot: Arc<Snapshot>| async move {
-            let known = KnownIn(Arc::clone(&snapshot));
+            let known = self.known_in(&snapshot).await;
             let (process, warnings) =
                 read_process(&message.definition, &known).map_err(|complaints| refuse(&complaints))?;
             let (process, failed) = test(process, Arc::clone(&snapshot)).await?;
@@ -70,7 +70,7 @@ impl ProcessService for Api {
         check_definition(&message.definition)?;
         let snapshot = self.scheduler.catalog().current(&principal.tenant).await;
         let snapshot = snapshot.map_err(|error| errors::store(&error))?;
-        let complaints = match read_process(&message.definition, &KnownIn(Arc::clone(&snapshot))) {
+        let complaints = match read_process(&message.definition, &self.known_in(&snapshot).await) {
             Ok((process, mut complaints)) => {
                 complaints.extend(test(process, snapshot).await?.1);
                 complaints
@@ -91,7 +91,7 @@ impl ProcessService for Api {
         let work = |snapshot: Arc<Snapshot>| async move {
             let row = self.process_row(principal, &message.name, Some(message.version)).await?;
             // What it names may have gone since it was published.
-            read_process(&row.definition, &KnownIn(Arc::clone(&snapshot))).map_err(|complaints| refuse(&complaints))?;
+            read_process(&row.definition, &KnownIn::of(&snapshot)).map_err(|complaints| refuse(&complaints))?;
             let (change, row) = self.activate_version(principal, &snapshot, row).await?;
             let answer = v1::ProcessServiceActivateResponse { process: Some(to_message(row)) };
             Ok(Worked { change: Some(change), answer })

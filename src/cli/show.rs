@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
+use jiff::SignedDuration;
 use prost::{Message, Name};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ use crate::{
         table::{Table, print_fields, time},
         watch::in_round,
     },
-    proto::v1::{self, Calendar, Event, Flow, Group, OpenJob, Process, Queue, Submission, User, WorkItem},
+    proto::v1::{self, Calendar, Event, Flow, Group, OpenJob, Process, Queue, Submission, TaskQueue, User, WorkItem},
 };
 
 /// The commands of `quorate get`.
@@ -76,6 +77,8 @@ pub(crate) enum ListCommand {
     Calendars(PageArgs),
     /// List open jobs; filter by task_queue, flow, status, submission
     Jobs(FilterArgs),
+    /// List task queues: what waits in them and for how long, and how many workers serve them
+    TaskQueues(PageArgs),
     /// List the users of the directory
     Users(PageArgs),
     /// List the groups of the directory
@@ -168,6 +171,11 @@ pub(crate) async fn list(command: &ListCommand, session: &mut Session<'_, '_>) -
             let filter = || args.filter.clone();
             let listed = list_of!(session, &args.page, jobs.list(JobServiceListRequest { filter: filter() }) -> jobs);
             print_list(&listed, print_jobs, session)
+        }
+        ListCommand::TaskQueues(args) => {
+            let listed =
+                list_of!(session, args, jobs.list_task_queues(JobServiceListTaskQueuesRequest {}) -> task_queues);
+            print_list(&listed, print_task_queues, session)
         }
         ListCommand::Processes(args) => {
             let listed = list_of!(session, args, processes.list(ProcessServiceListRequest {}) -> processes);
@@ -507,6 +515,18 @@ fn print_jobs(jobs: &[OpenJob], out: &mut dyn Write) -> io::Result<()> {
         let step = if job.step.is_empty() { job.stage.clone() } else { format!("{}/{}", job.stage, job.step) };
         let (attempt, available) = (job.attempt.to_string(), time(job.available_at.as_ref()));
         table.row([&job.job, &job.flow, &job.task_queue, status, &attempt, &job.submission, &step, &available]);
+    }
+    table.print(out)
+}
+
+fn print_task_queues(queues: &[TaskQueue], out: &mut dyn Write) -> io::Result<()> {
+    let mut table = Table::new(&["NAME", "WAITING", "OLDEST", "RUNNING", "LATER", "CONSUMERS", "FLOWS"]);
+    for queue in queues {
+        let age = queue.oldest_waiting_age.map(|age| SignedDuration::from_secs(age.seconds));
+        let age = age.map(|age| format!("{age:#}")).unwrap_or_default();
+        let (waiting, running, later) = (queue.waiting.to_string(), queue.running.to_string(), queue.later.to_string());
+        let consumers = queue.consumers.map_or_else(|| "not known".to_owned(), |count| count.to_string());
+        table.row([&queue.name, &waiting, &age, &running, &later, &consumers, &queue.flows.join(", ")]);
     }
     table.print(out)
 }

@@ -53,10 +53,43 @@ struct Shared {
 struct State {
     jobs: HashMap<String, Fifo<Job>>,
     reports: Fifo<JobReport>,
+    /// How many streams each source has; those without any are left out.
+    consumers: HashMap<String, u32>,
     /// What was buried, with the reason.
     dead: VecDeque<(String, String)>,
     next_number: u64,
     closed: bool,
+}
+
+/// Whoever takes from some sources: counted for as long as its stream is held.
+struct Consumer {
+    shared: Arc<Shared>,
+    sources: Vec<String>,
+}
+
+impl Consumer {
+    fn new(shared: Arc<Shared>, sources: Vec<String>) -> Self {
+        let mut state = shared.lock();
+        for source in &sources {
+            *state.consumers.entry(source.clone()).or_default() += 1;
+        }
+        drop(state);
+        Self { shared, sources }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        for source in &self.sources {
+            if let Some(count) = state.consumers.get_mut(source) {
+                *count -= 1;
+                if *count == 0 {
+                    state.consumers.remove(source);
+                }
+            }
+        }
+    }
 }
 
 /// Messages by the number they came in with, so that one that goes back takes its old place.
@@ -106,10 +139,10 @@ impl MemoryQueue {
 
     fn stream<T: Kind>(&self, sources: Vec<String>, unsettled_max: usize) -> BoxStream<'static, Delivery<T>> {
         let room = Arc::new(Semaphore::new(unsettled_max));
-        let state = (self.shared.clone(), sources, room);
-        stream::unfold(state, |(shared, sources, room)| async move {
-            let delivery = shared.next(&sources, &room).await?;
-            Some((delivery, (shared, sources, room)))
+        let consumer = Consumer::new(self.shared.clone(), sources);
+        stream::unfold((consumer, room), |(consumer, room)| async move {
+            let delivery = consumer.shared.next(&consumer.sources, &room).await?;
+            Some((delivery, (consumer, room)))
         })
         .boxed()
     }
@@ -143,6 +176,11 @@ impl Queue for MemoryQueue {
 
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>> {
         self.stream(task_queues, usize::from(concurrency.max(1)))
+    }
+
+    async fn consumers(&self, task_queues: &[String]) -> Result<Vec<u32>, QueueUnavailable> {
+        let state = self.shared.lock();
+        Ok(task_queues.iter().map(|name| state.consumers.get(name).copied().unwrap_or_default()).collect())
     }
 
     fn is_connected(&self) -> bool {

@@ -3,7 +3,7 @@
 //! Two connections, because a broker that runs out of memory or disk stops to read from connections that publish, and the
 //! acknowledgements of deliveries must not wait behind that.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -22,7 +22,7 @@ use crate::{
     },
     queue::{
         BODY_BYTES_MAX, Delivery, LifecycleEvent, Names, Published, Queue, QueueType, QueueUnavailable,
-        TASK_QUEUE_NAME_MAX, is_task_queue_name,
+        TASK_QUEUE_NAME_MAX, is_task_queue_name, topology,
     },
 };
 
@@ -35,6 +35,9 @@ pub use dead::{DeadLetter, DeadLetters, DeadLettersError, Fate, Looked, NotReque
 
 /// Reports taken from the broker and not yet settled: a few commits' worth of a busy server, and at most 256 MiB.
 const RESULTS_PREFETCH: u16 = 1000;
+
+/// How long the broker may take to say who serves its queues: somebody waits for the answer.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Changes of records taken from the broker and not yet settled.
 const RECORDS_PREFETCH: u16 = 100;
@@ -247,6 +250,14 @@ impl Queue for RabbitQueue {
             return stream::empty().boxed();
         }
         self.consume(Source::TaskQueues(task_queues), concurrency.max(1)).stream()
+    }
+
+    async fn consumers(&self, task_queues: &[String]) -> Result<Vec<u32>, QueueUnavailable> {
+        let link = self.publisher.link()?;
+        let counted = topology::consumers(&link.connection, &self.names, task_queues);
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, counted).await;
+        let counted = counted.map_err(|_| QueueUnavailable("the broker does not answer".to_owned()))?;
+        counted.map_err(|error| unavailable(&error))
     }
 
     fn is_connected(&self) -> bool {

@@ -145,6 +145,31 @@ pub(super) async fn declare_task_queue(
         .await
 }
 
+/// How many consumers the queue of each task queue has; none where there is no such queue.
+pub(super) async fn consumers(
+    connection: &Connection,
+    names: &Names,
+    task_queues: &[String],
+) -> lapin::Result<Vec<u32>> {
+    let mut counts = Vec::with_capacity(task_queues.len());
+    let mut channel = connection.create_channel().await?;
+    for task_queue in task_queues {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = names.jobs_queue(task_queue);
+        match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
+            Ok(queue) => counts.push(queue.consumer_count()),
+            Err(error) if is_soft(&error, &AMQPSoftError::NOTFOUND) => {
+                counts.push(0);
+                // The refusal has closed it.
+                channel = connection.create_channel().await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // One that stays open goes with its last handle.
+    Ok(counts)
+}
+
 /// The arguments of a queue whose rejected messages go to the dead letters.
 fn dead_lettered(names: &Names) -> FieldTable {
     let mut arguments = FieldTable::default();
@@ -168,7 +193,7 @@ async fn declare_queue(
     }
     match channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await {
         Ok(_) => Ok(channel),
-        Err(error) if is_precondition_failed(&error) => {
+        Err(error) if is_soft(&error, &AMQPSoftError::PRECONDITIONFAILED) => {
             info!(queue = name, reason = %error, "the queue exists with other arguments, and is used as it is");
             let channel = connection.create_channel().await?;
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -179,9 +204,9 @@ async fn declare_queue(
     }
 }
 
-fn is_precondition_failed(error: &lapin::Error) -> bool {
+fn is_soft(error: &lapin::Error, wanted: &AMQPSoftError) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error)
-        if matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED)))
+        if matches!(error.kind(), AMQPErrorKind::Soft(kind) if kind == wanted))
 }
 
 #[cfg(test)]

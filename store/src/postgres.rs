@@ -32,7 +32,10 @@ use crate::{
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
     rows::read,
-    store::{AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, Wanted},
+    store::{
+        AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, TaskQueueLoad,
+        Wanted,
+    },
 };
 
 /// A statement of `store/sql/postgres`, by its table and verb.
@@ -350,6 +353,11 @@ impl Store for PostgresStore {
 
     async fn delete_api_token(&self, id: &str) -> Result<bool, StoreError> {
         bounded(catalog::delete_api_token(&self.pool, id)).await
+    }
+
+    async fn task_queues(&self, tenant: &Tenant, now: Timestamp) -> Result<Vec<TaskQueueLoad>, StoreError> {
+        let params: [Param<'_>; 2] = [&tenant.as_str(), &now];
+        bounded(catalog::rows(&self.pool, sql!("job/by_task_queue"), &params, read::task_queue_load)).await
     }
 
     async fn count_jobs(&self, tenant: &Tenant) -> Result<Vec<(JobStatus, u64)>, StoreError> {

@@ -33,7 +33,10 @@ use crate::{
     log::{Hash, StoredEvent},
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read, write},
-    store::{AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, Wanted},
+    store::{
+        AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, TaskQueueLoad,
+        Wanted,
+    },
 };
 
 /// A statement of `store/sql/sqlite`, by its table and verb.
@@ -500,6 +503,16 @@ impl Store for SqliteStore {
         self.writer
             .call(move |connection| {
                 connection.execute(sql!("api_token/delete"), [id]).map(|count| count > 0).map_err(from_sqlite)
+            })
+            .await
+    }
+
+    async fn task_queues(&self, tenant: &Tenant, now: Timestamp) -> Result<Vec<TaskQueueLoad>, StoreError> {
+        let tenant = tenant.clone();
+        self.readers
+            .call(move |connection| {
+                let params = (tenant.as_str(), time_text(now));
+                rows(connection, sql!("job/by_task_queue"), params, |columns| read::task_queue_load(columns))
             })
             .await
     }

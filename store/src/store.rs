@@ -182,6 +182,21 @@ pub struct PublishedEvents {
     pub up_to: u64,
 }
 
+/// The open jobs of a task queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskQueueLoad {
+    /// The task queue.
+    pub name: String,
+    /// Attempts that are due, and that no worker has said it started.
+    pub waiting: u64,
+    /// Since when the first of those may be carried out.
+    pub oldest_since: Option<Timestamp>,
+    /// Attempts that a worker said it started.
+    pub running: u64,
+    /// Attempts that are not due yet: retries that wait for their time.
+    pub later: u64,
+}
+
 /// A job whose bound has passed: its lane decides what follows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DueJob {
@@ -414,6 +429,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes an API token by its public id. Answers whether it existed.
     async fn delete_api_token(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// What is open in each task queue that has open jobs, by its name.
+    async fn task_queues(&self, tenant: &Tenant, now: Timestamp) -> Result<Vec<TaskQueueLoad>, StoreError>;
 
     /// How many jobs are open in each status, for health and metrics.
     async fn count_jobs(&self, tenant: &Tenant) -> Result<Vec<(JobStatus, u64)>, StoreError>;

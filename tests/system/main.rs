@@ -37,6 +37,7 @@ mod refusals;
 mod replicas;
 mod requests;
 mod screens;
+mod task_queues;
 mod timers;
 mod triggers;
 mod troubles;

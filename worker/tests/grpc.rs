@@ -18,8 +18,8 @@ use quorate_worker::{
     builtin::Builtin,
     proto::{
         Job, JobReport, JobServiceGetRequest, JobServiceGetResponse, JobServiceListRequest, JobServiceListResponse,
-        JobServiceReportJobRequest, JobServiceReportJobResponse, JobServiceStreamJobsRequest,
-        JobServiceStreamJobsResponse,
+        JobServiceListTaskQueuesRequest, JobServiceListTaskQueuesResponse, JobServiceReportJobRequest,
+        JobServiceReportJobResponse, JobServiceStreamJobsRequest, JobServiceStreamJobsResponse,
         job_service_server::{JobService, JobServiceServer},
     },
 };
@@ -110,6 +110,13 @@ impl JobService for Service {
     }
 
     async fn list(&self, _: Request<JobServiceListRequest>) -> Result<Response<JobServiceListResponse>, Status> {
+        Err(Status::unimplemented("not for workers"))
+    }
+
+    async fn list_task_queues(
+        &self,
+        _: Request<JobServiceListTaskQueuesRequest>,
+    ) -> Result<Response<JobServiceListTaskQueuesResponse>, Status> {
         Err(Status::unimplemented("not for workers"))
     }
 

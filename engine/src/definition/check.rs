@@ -70,6 +70,11 @@ pub trait Known {
         self.flow(name) == Some(flow_type)
     }
 
+    /// The task queue of a flow, where it is known that nobody serves it at the moment.
+    fn unserved_task_queue(&self, _flow: &str) -> Option<String> {
+        None
+    }
+
     /// The names that there are, for "did you mean": asked for only when a name is unknown.
     fn names(&self, _of: Named) -> Vec<String> {
         Vec::new()
@@ -368,6 +373,13 @@ impl<'a> Checker<'a> {
     /// Complains of a flow that does not exist or is of another type.
     fn flow_of_type(&mut self, name: &Text, path: &str, flow_type: FlowType, use_as: &str) {
         if self.known.has_flow(&name.value, flow_type) {
+            if let (true, Some(queue)) = (flow_type != FlowType::Screen, self.known.unserved_task_queue(&name.value)) {
+                let message = format!(
+                    "no worker serves the task queue `{queue}` at the moment: jobs of flow `{}` wait for one",
+                    name.value
+                );
+                self.warning(name, path, message);
+            }
             return;
         }
         match self.known.flow(&name.value) {

@@ -23,7 +23,7 @@ use crate::{
     locks::{HeldLock, ManualLockRow},
     log::StoredEvent,
     query::WorkItemEntry,
-    store::{AttemptKey, DueJob, OpenJobRow, PublishedEvents, RequestKey, RequestRow},
+    store::{AttemptKey, DueJob, OpenJobRow, PublishedEvents, RequestKey, RequestRow, TaskQueueLoad},
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -42,6 +42,16 @@ pub(crate) fn event(columns: &mut impl Columns) -> Result<StoredEvent> {
 pub(crate) fn published_events(columns: &mut impl Columns) -> Result<PublishedEvents> {
     let (tenant, submission) = submission_key(columns)?;
     Ok(PublishedEvents { tenant, submission, up_to: columns.number()? })
+}
+
+pub(crate) fn task_queue_load(columns: &mut impl Columns) -> Result<TaskQueueLoad> {
+    Ok(TaskQueueLoad {
+        name: columns.text()?,
+        waiting: columns.number()?,
+        oldest_since: columns.time_or_null()?,
+        running: columns.number()?,
+        later: columns.number()?,
+    })
 }
 
 pub(crate) fn submission(columns: &mut impl Columns) -> Result<SubmissionRow> {

@@ -1,12 +1,15 @@
 //! Lists, and what they cost.
 
 use quorate_engine::{
-    id::{SubmissionId, WorkItemId},
+    id::{SubmissionId, Tenant, WorkItemId},
     projection::project,
     state::Assignee,
     status::{JobStatus, SubmissionStatus, WorkItemStatus},
 };
-use quorate_store::query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery};
+use quorate_store::{
+    query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
+    store::TaskQueueLoad,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -249,6 +252,23 @@ pub(crate) async fn jobs_are_listed_and_counted(on: Fixture) {
     let mut counts = on.store.count_jobs(&tenant()).await.unwrap();
     counts.sort();
     assert_eq!(counts, [(JobStatus::Pending, 6), (JobStatus::Running, 1)]);
+}
+
+pub(crate) async fn task_queues_tell_what_waits_and_since_when(on: Fixture) {
+    assert_eq!(on.store.task_queues(&tenant(), after(0)).await.unwrap(), []);
+    let mut runs = seven(&on).await;
+    runs[1].start_job(after(1));
+    runs[1].commit(&*on.store, after(1)).await.unwrap();
+    runs[2].job().available_at = after(100);
+    runs[2].commit(&*on.store, after(2)).await.unwrap();
+    runs[3].job().available_at = after(3);
+    runs[3].commit(&*on.store, after(2)).await.unwrap();
+    on.store.mark_published(&[runs[0].attempt()], after(900)).await.unwrap();
+    let erp =
+        |waiting, oldest_since, later| TaskQueueLoad { name: "erp".into(), waiting, oldest_since, running: 1, later };
+    assert_eq!(on.store.task_queues(&tenant(), after(2)).await.unwrap(), [erp(4, Some(start()), 2)]);
+    assert_eq!(on.other.task_queues(&tenant(), after(100)).await.unwrap(), [erp(6, Some(start()), 0)]);
+    assert_eq!(on.store.task_queues(&Tenant::from("other"), after(100)).await.unwrap(), []);
 }
 
 /// The plan of an inbox's page with thousands of open and closed items in the table.

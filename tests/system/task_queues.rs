@@ -1,0 +1,113 @@
+//! What happens when nobody serves a task queue is seen, and warned of.
+
+use quorate::proto::v1::{self, JobServiceListTaskQueuesRequest, TaskQueue};
+use serde_json::{Value, json};
+
+use crate::{
+    backend::Backend,
+    caller::Caller,
+    definitions::TASK_QUEUES,
+    on_every_backend,
+    program::{printed, quorate},
+    queue_support::until,
+    system::System,
+};
+
+/// A job for `default`, and one for `nobody`.
+const BOTH: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: both
+allow_no_approvals: true
+record: { type: note }
+stages:
+  - name: work
+    steps:
+      - { name: served, background: { flow: echo, execution: async } }
+      - { name: unserved, background: { flow: orphan, execution: async } }
+";
+
+async fn task_queues(caller: &Caller) -> Vec<TaskQueue> {
+    let mut request = JobServiceListTaskQueuesRequest { page_size: 2, ..JobServiceListTaskQueuesRequest::default() };
+    let mut queues = Vec::new();
+    loop {
+        let page = caller.jobs().list_task_queues(request.clone()).await.unwrap().into_inner();
+        queues.extend(page.task_queues);
+        if page.next_page_token.is_empty() {
+            return queues;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+async fn task_queue(caller: &Caller, name: &str) -> TaskQueue {
+    task_queues(caller).await.into_iter().find(|queue| queue.name == name).unwrap()
+}
+
+async fn warnings(caller: &Caller) -> Vec<String> {
+    let request = v1::ProcessServiceValidateRequest { definition: BOTH.to_owned() };
+    let complaints = caller.processes().validate(request).await.unwrap().into_inner().complaints;
+    assert!(complaints.iter().all(|complaint| complaint.warning), "{complaints:?}");
+    complaints.into_iter().map(|complaint| format!("{} {}", complaint.line, complaint.message)).collect()
+}
+
+on_every_backend! {
+    async fn a_task_queue_tells_what_waits_and_who_serves_it(backend: Backend) {
+        let mut system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        let unserved = |line: u32, queue: &str, flow: &str| {
+            format!("{line} no worker serves the task queue `{queue}` at the moment: jobs of flow `{flow}` wait for one")
+        };
+        assert_eq!(warnings(&admin).await, [unserved(9, "default", "echo"), unserved(10, "nobody", "orphan")]);
+        let request = v1::ProcessServicePublishRequest { definition: BOTH.to_owned(), activate: true, ..Default::default() };
+        let published = admin.processes().publish(request).await.unwrap().into_inner();
+        assert_eq!(published.warnings.len(), 2, "a warning does not keep it from being published");
+
+        let names: Vec<String> = task_queues(&admin).await.into_iter().map(|queue| queue.name).collect();
+        assert!(names.is_sorted() && names.contains(&"nobody".to_owned()), "{names:?}");
+        let empty = task_queue(&admin, "nobody").await;
+        assert_eq!((empty.waiting, empty.oldest_waiting_age, empty.consumers), (0, None, Some(0)));
+        assert_eq!(empty.flows, ["orphan"]);
+
+        ann.submit("both", json!({})).await;
+        ann.submit("both", json!({})).await;
+        let waiting = task_queue(&admin, "nobody").await;
+        assert_eq!((waiting.waiting, waiting.running, waiting.later, waiting.consumers), (2, 0, 0, Some(0)));
+        let oldest = waiting.oldest_waiting_since.unwrap();
+        until("an older job", || async {
+            let now = task_queue(&admin, "nobody").await;
+            assert_eq!(now.oldest_waiting_since.unwrap(), oldest);
+            let (age, before) = (now.oldest_waiting_age.unwrap(), waiting.oldest_waiting_age.unwrap());
+            ((age.seconds, age.nanos) > (before.seconds, before.nanos)).then_some(())
+        })
+        .await;
+
+        system.start_own_worker();
+        until("the worker", || async {
+            let mut served = true;
+            for name in TASK_QUEUES {
+                served &= task_queue(&admin, name).await.consumers > Some(0);
+            }
+            served.then_some(())
+        })
+        .await;
+        until("what it serves", || async { (task_queue(&admin, "default").await.waiting == 0).then_some(()) }).await;
+        assert_eq!(task_queue(&admin, "nobody").await.waiting, 2);
+        assert_eq!(warnings(&admin).await, [unserved(10, "nobody", "orphan")]);
+
+        let server = format!("http://{}", system.server.address);
+        let token = system.token("auditor");
+        let list = ["list", "task-queues", "--all", "--server", &server];
+        let shown = printed(quorate().args(list).env("QUORATE_TOKEN", &token));
+        let line = shown.lines().find(|line| line.starts_with("nobody")).unwrap();
+        assert!(line.split_whitespace().any(|word| word == "orphan"), "{line}");
+        let shown = printed(quorate().args(list).args(["-o", "json"]).env("QUORATE_TOKEN", &token));
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let nobody = shown.as_array().unwrap().iter().find(|queue| queue["name"] == "nobody").unwrap();
+        assert_eq!((&nobody["waiting"], &nobody["consumers"]), (&json!(2), &json!(0)));
+
+        system.stop_worker().await;
+        until("its end", || async { (task_queue(&admin, "default").await.consumers == Some(0)).then_some(()) }).await;
+        system.end().await;
+    }
+}
