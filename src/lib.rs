@@ -5,6 +5,7 @@
 pub mod api;
 pub mod auth;
 pub mod clock;
+mod metrics;
 pub mod proto;
 pub mod queue;
 pub mod scheduler;

@@ -18,6 +18,7 @@ use crate::{
     api::{self, ServeError, Tls},
     auth::{Authenticator, Tokens},
     clock::SystemClock,
+    metrics,
     queue::{InvalidAmqpUrl, MemoryQueue, Queue, QueueType, RabbitConfig, RabbitQueue},
     scheduler::{Running, Scheduler, Settings},
 };
@@ -26,6 +27,9 @@ pub use dev::{Dev, dev};
 
 /// How long calls under way may take when the server stops, before they are cut.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long somebody who reads the metrics may take when the server stops.
+const METRICS_DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What a server is told.
 pub struct Config {
@@ -45,6 +49,8 @@ pub struct Config {
     pub lanes: Option<usize>,
     /// After which time a published job that nobody started is published again.
     pub redelivery_interval: Duration,
+    /// Where metrics are shown; nowhere when it is not said.
+    pub metrics_listen: Option<SocketAddr>,
     /// Whether other systems are told of the life of submissions, by messages on the broker.
     pub events: bool,
 }
@@ -120,9 +126,7 @@ struct Parts {
 
 impl Server {
     async fn start(listen: SocketAddr, parts: Parts) -> Result<Self, StartError> {
-        let listener = TcpListener::bind(listen).await;
-        let listener = listener.map_err(|error| StartError::Listen { address: listen, error })?;
-        let address = listener.local_addr().map_err(|error| StartError::Listen { address: listen, error })?;
+        let (listener, address) = bind(listen).await?;
         let clock = Arc::new(SystemClock);
         let (scheduler, running) = Scheduler::start(parts.store, parts.queue, clock, parts.settings);
         let stop = CancellationToken::new();
@@ -194,12 +198,37 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         announce: config.events && config.amqp_url.is_some(),
         ..Settings::default()
     };
+    let metrics = match config.metrics_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let authenticator = Authenticator::Tokens(Arc::new(Tokens::new(Arc::clone(&store))));
     let server = Server::start(config.listen, Parts { store, queue, authenticator, tls, settings }).await?;
     tracing::info!(listen = %server.address, "serving");
+    let stop_metrics = CancellationToken::new();
+    let metrics = metrics.map(|(listener, address)| {
+        tracing::info!(metrics = %address, "showing metrics");
+        metrics::serve(listener, server.scheduler.clone(), stop_metrics.clone())
+    });
     wait(&server, stop).await;
     tracing::info!("stopping: finishing what was accepted");
+    // They hold the scheduler, which comes to rest when nobody does.
+    stop_metrics.cancel();
+    if let Some(metrics) = metrics {
+        let abort = metrics.abort_handle();
+        if tokio::time::timeout(METRICS_DRAIN_MAX, metrics).await.is_err() {
+            abort.abort();
+        }
+    }
     server.stop().await
+}
+
+/// Listens, and says where: the port may be left to the system.
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { address: listen, error };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// Waits for `stop`, or for the server to end by itself.

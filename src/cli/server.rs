@@ -58,6 +58,9 @@ pub(crate) struct ServeArgs {
     /// time, up to an hour
     #[arg(long, env = "QUORATE_REDELIVERY_INTERVAL", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) redelivery_interval: u64,
+    /// Where to show metrics for Prometheus, at /metrics, in plain text and to everybody; not at all when it is not said
+    #[arg(long, env = "QUORATE_METRICS_LISTEN", value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Whether what happens to submissions is published on the broker, for other systems
     #[arg(long, env = "QUORATE_EVENTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) events: bool,
@@ -185,6 +188,7 @@ pub(crate) mod serve {
             },
             lanes: args.lanes.map(usize::from),
             redelivery_interval: Duration::from_secs(args.redelivery_interval),
+            metrics_listen: args.metrics_listen,
             events: args.events,
         };
         serve::serve(config, stopped()).await.map_err(text)

@@ -11,6 +11,7 @@ use prost::Message;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    metrics::COUNTED,
     proto::{
         self,
         v1::{Job, JobReport, RecordChange},
@@ -221,6 +222,7 @@ impl State {
     }
 
     fn bury(&mut self, source: &str, reason: &str) {
+        COUNTED.buried(if source == RESULTS { "results" } else { "jobs" });
         if self.dead.len() >= DEAD_MAX {
             self.dead.pop_front();
         }

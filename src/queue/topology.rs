@@ -99,6 +99,17 @@ impl Names {
         task_queue.is_some_and(is_task_queue_name) || queue == self.results_queue() || queue == self.records_queue()
     }
 
+    /// What a queue that messages are processed from is for, as metrics name it.
+    pub(super) fn kind_of(&self, queue: &str) -> &'static str {
+        if queue == self.results_queue() {
+            "results"
+        } else if queue == self.records_queue() {
+            "records"
+        } else {
+            "jobs"
+        }
+    }
+
     /// The queue of what could not be processed.
     pub fn dead_queue(&self) -> String {
         format!("{}.dead", self.prefix)

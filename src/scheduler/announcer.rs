@@ -21,7 +21,10 @@ use quorate_store::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::{LifecycleEvent, Published};
+use crate::{
+    metrics::COUNTED,
+    queue::{LifecycleEvent, Published},
+};
 
 use super::{Shared, lane::PUBLISH_GRACE, lifecycle};
 
@@ -147,6 +150,8 @@ async fn announce(shared: &Shared, committed: Vec<Committed>) -> Result<(), Stor
             return Ok(());
         }
     };
+    let confirmed = outcomes.iter().filter(|outcome| matches!(outcome, Published::Confirmed)).count();
+    COUNTED.events_published(confirmed as u64);
     let mut marks = Vec::with_capacity(going.len());
     for (mut mark, range) in going {
         let unconfirmed = range.into_iter().find(|&index| match outcomes.get(index) {

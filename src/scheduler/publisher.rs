@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::queue::Published;
+use crate::{metrics::COUNTED, queue::Published};
 
 use super::{Shared, jobs};
 
@@ -138,6 +138,7 @@ async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
         }
     }
     for (deliveries, attempts) in confirmed {
+        COUNTED.jobs_published(deliveries > 0, attempts.len() as u64);
         let redeliver_at = after(shared.clock.now(), redelivery_interval(shared, deliveries));
         if let Err(error) = shared.store.mark_published(&attempts, redeliver_at).await {
             tracing::warn!(%error, "published jobs could not be marked: they will be published again");

@@ -14,6 +14,7 @@ use quorate_engine::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    metrics::COUNTED,
     proto::{
         v1::{self, JobReport, job_effect::Effect},
         value::{self, BadData},
@@ -61,6 +62,18 @@ pub enum ReportError {
 impl Scheduler {
     /// Applies a worker's report. `Ok` after the commit.
     pub async fn report(&self, tenant: &Tenant, report: JobReport) -> Result<Answer, ReportError> {
+        let applied = self.apply(tenant, report).await;
+        match &applied {
+            Ok(_) => COUNTED.report_applied(),
+            Err(ReportError::Rejected(Rejection::Refused(refusal))) => COUNTED.report_refused(refusal.reason()),
+            Err(ReportError::Malformed { .. }) => COUNTED.report_malformed(),
+            // It comes again.
+            Err(ReportError::Rejected(_)) => {}
+        }
+        applied
+    }
+
+    async fn apply(&self, tenant: &Tenant, report: JobReport) -> Result<Answer, ReportError> {
         let report = read(report)?;
         let submission = report.token.submission().ok_or_else(|| malformed("token", "is not a token"))?;
         let ask = Ask::Command(Command::Report(report));

@@ -156,8 +156,16 @@ impl Server {
 
 /// The address in the line that says that a server serves. Colors would stand between name and value.
 fn listening(line: &str) -> Option<SocketAddr> {
-    let plain: String = line.split('\u{1b}').map(|part| part.split_once('m').map_or(part, |(_, rest)| rest)).collect();
-    plain.contains("serving").then(|| plain.rsplit_once("listen=")?.1.trim().parse().ok()).flatten()
+    address_in(line, "serving", "listen=")
+}
+
+/// The address at the end of a line that says something.
+pub(crate) fn address_in(line: &str, says: &str, name: &str) -> Option<SocketAddr> {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default();
+    let plain: String =
+        std::iter::once(first).chain(parts.map(|part| part.split_once('m').map_or(part, |(_, rest)| rest))).collect();
+    plain.contains(says).then(|| plain.rsplit_once(name)?.1.trim().parse().ok()).flatten()
 }
 
 impl RunningWorker {

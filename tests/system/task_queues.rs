@@ -1,7 +1,18 @@
 //! What happens when nobody serves a task queue is seen, and warned of.
 
-use quorate::proto::v1::{self, JobServiceListTaskQueuesRequest, TaskQueue};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use quorate::proto::v1::{self, JobReport, JobServiceListTaskQueuesRequest, TaskQueue};
+use quorate_engine::id::{SubmissionId, Token};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use uuid::Uuid;
 
 use crate::{
     backend::Backend,
@@ -10,7 +21,7 @@ use crate::{
     on_every_backend,
     program::{printed, quorate},
     queue_support::until,
-    system::System,
+    system::{System, address_in},
 };
 
 /// A job for `default`, and one for `nobody`.
@@ -110,4 +121,70 @@ on_every_backend! {
         until("its end", || async { (task_queue(&admin, "default").await.consumers == Some(0)).then_some(()) }).await;
         system.end().await;
     }
+}
+
+/// What the server shows at `/metrics`: each sample by its name and labels.
+async fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"), "{answer}");
+    assert!(answer.contains("# EOF"), "{answer}");
+    let samples = answer.lines().filter(|line| line.starts_with("quorate_"));
+    samples
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// The names in the table of `docs/operations.md`.
+fn documented() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `quorate_")?.split_once('`'));
+    rows.map(|(name, _)| format!("quorate_{name}")).collect()
+}
+
+#[tokio::test]
+async fn metrics_tell_what_waits_and_what_was_counted() {
+    let mut system = System::start_without_worker(Backend::postgres_and_rabbitmq().await).await;
+    system.restart_server(&["--metrics-listen", "127.0.0.1:0"]).await;
+    let at =
+        system.server.program.said("where metrics are", |line| address_in(line, "showing metrics", "metrics=")).await;
+    let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+    admin.publish_process(BOTH).await;
+    ann.submit("both", json!({})).await;
+    system.start_own_worker();
+    let corner = system.backend.broker().corner();
+    // One that cannot be read, and one whose attempt is nobody's.
+    corner.put(&corner.names.results_queue(), b"no report").await;
+    let late = JobReport {
+        job: Uuid::now_v7().to_string(),
+        attempt: 1,
+        token: Token::new(SubmissionId(Uuid::now_v7()), 1).reveal().to_owned(),
+        status: "COMPLETED".to_owned(),
+        ..JobReport::default()
+    };
+    corner.put_report(&late).await;
+    let shown = until("all that is counted", || async {
+        let shown = metrics(at).await;
+        let is = |name: &str, value: f64| shown.get(name).is_some_and(|shown| (shown - value).abs() < 0.5);
+        let seen = is("quorate_messages_buried_total{queue=\"results\"}", 1.0)
+            && is("quorate_reports_total{outcome=\"refused\",reason=\"JOB_NOT_FOUND\"}", 1.0)
+            && is("quorate_reports_total{outcome=\"applied\",reason=\"\"}", 1.0)
+            && is("quorate_jobs_published_total{delivery=\"first\"}", 2.0)
+            && is("quorate_task_queue_jobs{task_queue=\"nobody\",state=\"waiting\"}", 1.0)
+            && is("quorate_task_queue_jobs{task_queue=\"default\",state=\"waiting\"}", 0.0)
+            && is("quorate_task_queue_consumers{task_queue=\"nobody\"}", 0.0)
+            && shown.get("quorate_task_queue_consumers{task_queue=\"default\"}").is_some_and(|count| *count > 0.0)
+            && shown["quorate_task_queue_oldest_waiting_seconds{task_queue=\"nobody\"}"] > 0.0
+            && shown.get("quorate_events_published_total").is_some_and(|count| *count > 0.0);
+        seen.then_some(shown)
+    })
+    .await;
+    let names: BTreeSet<String> = shown.keys().map(|sample| sample.split('{').next().unwrap().to_owned()).collect();
+    assert_eq!(names, documented());
+    corner.next_dead().await;
+    system.end().await;
 }

@@ -24,6 +24,7 @@ use super::{
     publisher::{Outcome, Outgoing, Publisher, unavailable},
 };
 use crate::{
+    metrics::COUNTED,
     proto,
     queue::{Acknowledge, BODY_BYTES_MAX, Delivery, Names, QueueUnavailable},
 };
@@ -228,7 +229,10 @@ impl Acknowledge for Settle {
         };
         let link = self.publisher.link()?;
         match self.publisher.publish(&link, &[&message]).await?.pop() {
-            Some(Outcome::Confirmed) => self.acknowledge_now().await,
+            Some(Outcome::Confirmed) => {
+                COUNTED.buried(self.names.kind_of(&self.queue));
+                self.acknowledge_now().await
+            }
             Some(Outcome::Unconfirmed(reason)) => Err(QueueUnavailable(reason)),
             Some(Outcome::Returned) | None => {
                 // Declared with each connection: somebody has deleted it, and the next connection brings it back.
