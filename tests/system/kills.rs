@@ -32,12 +32,12 @@ const CALM_MAX: Duration = Duration::from_millis(300);
 const REPEAT_DELAY: Duration = Duration::from_millis(50);
 
 /// By how much a long run multiplies both.
-fn factor() -> usize {
+pub(crate) fn factor() -> usize {
     if env::var_os("QUORATE_LONG").is_some() { 10 } else { 1 }
 }
 
 /// `QUORATE_SEED` repeats the choices of a run, though not its moments.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     env::var("QUORATE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap())
 }
 

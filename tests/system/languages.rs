@@ -2,24 +2,20 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use quorate::proto::v1::{
-    EmittedEvent, Job, JobEffect, JobError, JobReport, JobServiceListRequest, JobStatus, OpenJob, SubmissionStatus,
-};
+use quorate::proto::v1::{EmittedEvent, Job, JobEffect, JobError, JobReport, SubmissionStatus};
 use quorate_engine::event::{Event, EventKind};
 use serde_json::{Value, json};
 
 use crate::{
     audit::{each_result_was_applied_once, kinds, open_jobs, verified_history},
     backend::Backend,
-    caller::Caller,
     definitions::purchase,
     queue_support::{Corner, amqp_url, until},
     system::System,
-    workers::{Language, Source, in_every_language, project},
+    workers::{Source, Way, in_every_language, orders, project, running},
 };
 
 /// Longer than the heartbeat of `ORDER`: whoever is silent for so long has failed.
@@ -47,18 +43,6 @@ stages:
           heartbeat: 6s
     next: [{ to: end }]
 ";
-
-/// The job that a worker says it carries out.
-async fn running(admin: &Caller) -> Option<OpenJob> {
-    let jobs = admin.jobs().list(JobServiceListRequest::default()).await.unwrap().into_inner().jobs;
-    jobs.into_iter().find(|job| job.status() == JobStatus::Running)
-}
-
-/// The orders that were made, by their jobs.
-fn orders(erp: &Path) -> Vec<String> {
-    let folder = fs::read_dir(erp.join("orders")).into_iter().flatten();
-    folder.map(|order| order.unwrap().file_name().into_string().unwrap()).collect()
-}
 
 /// The attempts whose result was applied.
 fn completed_attempts(events: &[Event]) -> Vec<u32> {
@@ -115,10 +99,10 @@ fn fits(schema: &str, body: &Value) {
 }
 
 in_every_language! {
-    async fn a_worker_carries_out_the_example_with_its_failures(language: Language, backend: Backend) {
+    async fn a_worker_carries_out_the_example_with_its_failures(way: Way, backend: Backend) {
         let mut system = System::start_without_worker(backend).await;
         let erp = tempfile::tempdir().unwrap();
-        let worker = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let worker = way.start(&Source::of(&system), erp.path(), &[]).await;
         let (ann, bob) = (system.caller("ann"), system.caller("bob"));
 
         // Nobody can say what the budget is, until somebody can.
@@ -167,13 +151,13 @@ in_every_language! {
         system.end().await;
     }
 
-    async fn a_long_job_lives_by_heartbeats_and_outlives_its_worker(language: Language, backend: Backend) {
+    async fn a_long_job_lives_by_heartbeats_and_outlives_its_worker(way: Way, backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
         admin.publish_process(ORDER).await;
         let erp = tempfile::tempdir().unwrap();
         fs::write(erp.path().join("closed"), "").unwrap();
-        let mut first = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let mut first = way.start(&Source::of(&system), erp.path(), &[]).await;
         let id = ann.submit("order", purchase(50.0)).await.id;
         let job = until("a running job", || running(&admin)).await;
         let since = Instant::now();
@@ -185,7 +169,7 @@ in_every_language! {
         assert_eq!((&lives.job, lives.attempt), (&job.job, 1), "its heartbeats keep the first attempt alive");
 
         first.kill();
-        let second = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let second = way.start(&Source::of(&system), erp.path(), &[]).await;
         fs::remove_file(erp.path().join("closed")).unwrap();
         ann.when_it_is(&id, SubmissionStatus::Approved).await;
         assert_eq!(orders(erp.path()), [job.job]);
@@ -195,7 +179,7 @@ in_every_language! {
         system.end().await;
     }
 
-    async fn a_server_or_broker_that_is_away_is_waited_for(language: Language, backend: Backend) {
+    async fn a_server_or_broker_that_is_away_is_waited_for(way: Way, backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
         // However long it is away, the attempt stays the first.
@@ -203,7 +187,7 @@ in_every_language! {
         let erp = tempfile::tempdir().unwrap();
         fs::write(erp.path().join("closed"), "").unwrap();
         let (source, wire) = Source::over_a_wire(&system).await;
-        let mut worker = language.start(&source, erp.path(), &[]).await;
+        let mut worker = way.start(&source, erp.path(), &[]).await;
         let id = ann.submit("order", purchase(50.0)).await.id;
         let job = until("a running job", || running(&admin)).await;
 
@@ -225,13 +209,13 @@ in_every_language! {
         system.end().await;
     }
 
-    async fn who_is_asked_to_stop_ends_what_runs(language: Language, backend: Backend) {
+    async fn who_is_asked_to_stop_ends_what_runs(way: Way, backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
         admin.publish_process(ORDER).await;
         let erp = tempfile::tempdir().unwrap();
         fs::write(erp.path().join("closed"), "").unwrap();
-        let first = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let first = way.start(&Source::of(&system), erp.path(), &[]).await;
         let id = ann.submit("order", purchase(50.0)).await.id;
         let job = until("a running job", || running(&admin)).await;
         first.signal("TERM");
@@ -243,13 +227,13 @@ in_every_language! {
         system.end().await;
     }
 
-    async fn a_result_that_comes_after_its_attempt_is_refused(language: Language, backend: Backend) {
+    async fn a_result_that_comes_after_its_attempt_is_refused(way: Way, backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
         admin.publish_process(ORDER).await;
         let erp = tempfile::tempdir().unwrap();
         fs::write(erp.path().join("closed"), "").unwrap();
-        let first = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let first = way.start(&Source::of(&system), erp.path(), &[]).await;
         let id = ann.submit("order", purchase(50.0)).await.id;
         let job = until("a running job", || running(&admin)).await;
         first.signal("STOP");
@@ -264,7 +248,7 @@ in_every_language! {
         first.signal("CONT");
         assert!(first.end().await.success());
 
-        let second = language.start(&Source::of(&system), erp.path(), &[]).await;
+        let second = way.start(&Source::of(&system), erp.path(), &[]).await;
         ann.when_it_is(&id, SubmissionStatus::Approved).await;
         let events = verified_history(&system.store, &id).await;
         each_result_was_applied_once(&events);
@@ -277,12 +261,12 @@ in_every_language! {
 
 // Without a server: the test is on the other side of the broker.
 in_every_language! {
-    async fn what_is_published_and_what_a_worker_reports_fits_the_schemas(language: Language) {
+    async fn what_is_published_and_what_a_worker_reports_fits_the_schemas(way: Way) {
         let corner = Corner::new().await;
         // Declares the queues, as a server does.
         drop(corner.queue().await);
         let erp = tempfile::tempdir().unwrap();
-        let worker = language.start(&source(&corner), erp.path(), &[]).await;
+        let worker = way.start(&source(&corner), erp.path(), &[]).await;
         let jobs = corner.names.jobs_queue("default");
         corner.put(&jobs, b"{ \"job\": 7").await;
         corner.put(&jobs, br#"{ "job": "a job without a token" }"#).await;
@@ -306,12 +290,12 @@ in_every_language! {
         corner.clean_up(&["default", "erp"]).await;
     }
 
-    async fn a_long_job_is_acknowledged_before_its_end(language: Language) {
+    async fn a_long_job_is_acknowledged_before_its_end(way: Way) {
         let corner = Corner::new().await;
         drop(corner.queue().await);
         let erp = tempfile::tempdir().unwrap();
         fs::write(erp.path().join("closed"), "").unwrap();
-        let mut worker = language.start(&source(&corner), erp.path(), &[("QUORATE_ACKNOWLEDGE_AFTER", "0.5")]).await;
+        let mut worker = way.start(&source(&corner), erp.path(), &[("QUORATE_ACKNOWLEDGE_AFTER", "0.5")]).await;
         let jobs = corner.names.jobs_queue("erp");
         let heartbeat_interval = Some(prost_types::Duration { seconds: 0, nanos: 900_000_000 });
         let long = Job { heartbeat_interval, input: Some(prost_types::Struct::default()), ..job("create-order") };
@@ -329,13 +313,13 @@ in_every_language! {
         corner.clean_up(&["default", "erp"]).await;
     }
 
-    async fn a_long_job_that_cannot_end_is_handed_back(language: Language) {
+    async fn a_long_job_that_cannot_end_is_handed_back(way: Way) {
         let corner = Corner::new().await;
         drop(corner.queue().await);
         let erp = tempfile::tempdir().unwrap();
         fs::write(erp.path().join("closed"), "").unwrap();
         let variables = [("QUORATE_ACKNOWLEDGE_AFTER", "0.5"), ("QUORATE_GRACE", "0.5")];
-        let mut worker = language.start(&source(&corner), erp.path(), &variables).await;
+        let mut worker = way.start(&source(&corner), erp.path(), &variables).await;
         let long = Job { input: Some(prost_types::Struct::default()), ..job("create-order") };
         corner.put(&corner.names.jobs_queue("erp"), &quorate::proto::to_json(&long).unwrap()).await;
         assert_eq!(next_report(&corner).await["status"], "STARTED");

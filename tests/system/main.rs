@@ -25,6 +25,7 @@ mod evaluations;
 mod events_out;
 mod example;
 mod faults;
+mod four_ways;
 mod items;
 mod jobs;
 mod kills;
@@ -42,6 +43,7 @@ mod timers;
 mod triggers;
 mod troubles;
 mod votes;
+mod worker_kills;
 mod workflows;
 
 /// Makes each `async fn name(backend: Backend)` two tests, one on each backend.

@@ -27,7 +27,12 @@ pub(crate) fn quorate() -> Command {
 
 /// `quorate-worker`, which the checks build beside it.
 pub(crate) fn quorate_worker() -> Command {
-    let path = PathBuf::from(env!("CARGO_BIN_EXE_quorate")).with_file_name("quorate-worker");
+    built("quorate-worker")
+}
+
+/// A program of another package, which the checks build.
+pub(crate) fn built(name: &str) -> Command {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_quorate")).with_file_name(name);
     assert!(path.exists(), "{} is missing: build it with `cargo build --workspace --bins`", path.display());
     clean(path)
 }

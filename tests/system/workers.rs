@@ -1,19 +1,28 @@
 //! The workers of `examples/workers`, as processes.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use quorate::proto::v1::{JobServiceListRequest, JobStatus, OpenJob};
+
 use crate::{
-    program::{Program, printed},
+    caller::Caller,
+    program::{Program, built, printed, quorate_worker},
     queue_support::Wire,
     system::System,
 };
 
-/// A language that a worker is written in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Language {
+/// What stands in the declarative flows for the address of the ERP.
+const ERP_OF_THE_EXAMPLE: &str = "http://127.0.0.1:7500";
+
+/// What the flows of the purchase example are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    Declarative,
+    Rust,
     Python,
     TypeScript,
 }
@@ -48,10 +57,15 @@ impl Source {
     }
 }
 
-impl Language {
-    /// A worker of the purchase example, which keeps its orders in this folder, when it serves.
+impl Way {
+    pub(crate) const ALL: [Self; 4] = [Self::Declarative, Self::Rust, Self::Python, Self::TypeScript];
+
+    /// A worker of the purchase example, which keeps its orders in this folder, when it serves. The one for declarative flows needs an
+    /// [`Erp`] besides.
     pub(crate) async fn start(self, source: &Source, erp: &Path, variables: &[(&str, &str)]) -> Program {
         let (name, mut command) = match (self, source) {
+            (Self::Declarative, _) => ("the stock worker", stock_worker()),
+            (Self::Rust, _) => ("the worker in Rust", built("purchase-worker")),
             (Self::Python, Source::Amqp { .. }) => ("the worker in Python", python("amqp_worker.py")),
             (Self::Python, Source::Grpc { .. }) => ("the worker in Python", python("grpc_worker.py")),
             (Self::TypeScript, Source::Amqp { .. }) => ("the worker in TypeScript", typescript("amqp_worker.js")),
@@ -67,9 +81,62 @@ impl Language {
         }
         command.env("ERP_FOLDER", erp).envs(variables.iter().copied());
         let mut program = Program::start(name, command);
-        program.said("that it serves", |line| line.contains("serving").then_some(())).await;
+        program.said("that it serves", |line| self.serves(line).then_some(())).await;
         program
     }
+
+    /// Whether a line says that the worker takes jobs.
+    fn serves(self, line: &str) -> bool {
+        match self {
+            Self::Declarative | Self::Rust => {
+                line.contains("connected to the broker") || line.contains("taking jobs from the server")
+            }
+            Self::Python | Self::TypeScript => line.contains("serving"),
+        }
+    }
+}
+
+/// The ERP that declarative flows call.
+pub(crate) struct Erp {
+    _program: Program,
+    url: String,
+}
+
+impl Erp {
+    pub(crate) async fn start(folder: &Path) -> Self {
+        let mut command = Command::new(installed().join("python/bin/python"));
+        command.arg(project().join("examples/workers/declarative/erp.py"));
+        command.env("ERP_FOLDER", folder).env("ERP_PORT", "0");
+        let mut program = Program::start("the ERP", command);
+        let url = program.said("where it is", |line| line.strip_prefix("the ERP is at ").map(str::to_owned)).await;
+        Self { _program: program, url }
+    }
+
+    /// The declarative flows of the example, which call it.
+    pub(crate) fn flows(&self) -> String {
+        let text = include_str!("../../examples/workers/declarative/flows.yaml");
+        assert!(text.contains(ERP_OF_THE_EXAMPLE));
+        text.replace(ERP_OF_THE_EXAMPLE, &self.url)
+    }
+}
+
+fn stock_worker() -> Command {
+    let mut command = quorate_worker();
+    command.args(["--task-queue", "default", "--task-queue", "erp", "--concurrency", "4"]);
+    command.args(["--allow-network", "127.0.0.0/8"]);
+    command
+}
+
+/// The job that a worker says it carries out.
+pub(crate) async fn running(admin: &Caller) -> Option<OpenJob> {
+    let jobs = admin.jobs().list(JobServiceListRequest::default()).await.unwrap().into_inner().jobs;
+    jobs.into_iter().find(|job| job.status() == JobStatus::Running)
+}
+
+/// The orders that were made, by their jobs.
+pub(crate) fn orders(erp: &Path) -> Vec<String> {
+    let folder = fs::read_dir(erp.join("orders")).into_iter().flatten();
+    folder.map(|order| order.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 fn python(script: &str) -> Command {
@@ -95,54 +162,54 @@ pub(crate) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Makes each `async fn name(language: Language, backend: Backend)` a test for each language over AMQP and over gRPC, and each
-/// `async fn name(language: Language)` a test for each language.
+/// Makes each `async fn name(way: Way, backend: Backend)` a test for each language over AMQP and over gRPC, and each
+/// `async fn name(way: Way)` a test for each language.
 macro_rules! in_every_language {
     () => {};
-    (async fn $name:ident($language:ident: Language, $backend:ident: Backend) $body:block $($rest:tt)*) => {
+    (async fn $name:ident($way:ident: Way, $backend:ident: Backend) $body:block $($rest:tt)*) => {
         mod $name {
             #[allow(unused_imports, reason = "the tests of a module do not use all of them")]
             use super::*;
 
-            async fn claim($language: Language, $backend: Backend) $body
+            async fn claim($way: Way, $backend: Backend) $body
 
             #[tokio::test]
             async fn in_python_over_grpc() {
-                claim(Language::Python, Backend::sqlite_and_memory()).await;
+                claim(Way::Python, Backend::sqlite_and_memory()).await;
             }
 
             #[tokio::test]
             async fn in_python_over_amqp() {
-                claim(Language::Python, Backend::postgres_and_rabbitmq().await).await;
+                claim(Way::Python, Backend::postgres_and_rabbitmq().await).await;
             }
 
             #[tokio::test]
             async fn in_typescript_over_grpc() {
-                claim(Language::TypeScript, Backend::sqlite_and_memory()).await;
+                claim(Way::TypeScript, Backend::sqlite_and_memory()).await;
             }
 
             #[tokio::test]
             async fn in_typescript_over_amqp() {
-                claim(Language::TypeScript, Backend::postgres_and_rabbitmq().await).await;
+                claim(Way::TypeScript, Backend::postgres_and_rabbitmq().await).await;
             }
         }
         in_every_language! { $($rest)* }
     };
-    (async fn $name:ident($language:ident: Language) $body:block $($rest:tt)*) => {
+    (async fn $name:ident($way:ident: Way) $body:block $($rest:tt)*) => {
         mod $name {
             #[allow(unused_imports, reason = "the tests of a module do not use all of them")]
             use super::*;
 
-            async fn claim($language: Language) $body
+            async fn claim($way: Way) $body
 
             #[tokio::test]
             async fn in_python() {
-                claim(Language::Python).await;
+                claim(Way::Python).await;
             }
 
             #[tokio::test]
             async fn in_typescript() {
-                claim(Language::TypeScript).await;
+                claim(Way::TypeScript).await;
             }
         }
         in_every_language! { $($rest)* }
