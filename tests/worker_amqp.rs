@@ -17,12 +17,15 @@ use quorate::{
     proto::v1::{Job, JobReport},
     queue::{Delivery, Published, Queue, RabbitQueue},
 };
-use quorate_worker::{FlowError, JobContext, Worker, WorkerBuilder, WorkerError, builtin::Builtin};
+use quorate_worker::{FlowError, JobContext, Rate, Worker, WorkerBuilder, WorkerError, builtin::Builtin};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 const TASK_QUEUE: &str = "default";
+
+/// The task queue that has limits of its own, where a test needs one.
+const LIMITED: &str = "limited";
 
 /// The server's side.
 struct Server {
@@ -65,13 +68,17 @@ impl Server {
 
     /// Jobs that no worker holds.
     async fn left_over(&self) -> u32 {
-        self.corner.count(&self.corner.names.jobs_queue(TASK_QUEUE)).await
+        self.left_over_in(TASK_QUEUE).await
+    }
+
+    async fn left_over_in(&self, task_queue: &str) -> u32 {
+        self.corner.count(&self.corner.names.jobs_queue(task_queue)).await
     }
 
     async fn end(self) {
         drop(self.reports);
         self.queue.close().await;
-        self.corner.clean_up(&[TASK_QUEUE]).await;
+        self.corner.clean_up(&[TASK_QUEUE, LIMITED]).await;
     }
 }
 
@@ -335,5 +342,56 @@ async fn several_task_queues_are_served() {
     assert_eq!(jobs, ["j1", "j2"]);
     worker.stop().await;
     server.corner.delete(&server.corner.names.jobs_queue("erp")).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_task_queue_with_places_of_its_own_takes_no_more_and_leaves_the_others_theirs() {
+    let mut server = Server::start().await;
+    let gate = Gate::default();
+    let worker =
+        run(gate.serve(server.worker().task_queue(TASK_QUEUE).concurrency(3)).task_queue_concurrency(LIMITED, 2));
+    for number in 0..5 {
+        server.publish(Job { task_queue: LIMITED.to_owned(), ..job(&format!("limited {number}"), "gate") }).await;
+        server.publish(job(&format!("other {number}"), "gate")).await;
+    }
+    // All places are taken, and what is beyond them is left to other workers.
+    until("two and three jobs to have begun", || async { (gate.begun() == 5).then_some(()) }).await;
+    until("three limited jobs to be left", || async { (server.left_over_in(LIMITED).await == 3).then_some(()) }).await;
+    until("two other jobs to be left", || async { (server.left_over().await == 2).then_some(()) }).await;
+    assert_eq!(gate.begun(), 5);
+    gate.open.cancel();
+    for _ in 0..10 {
+        while server.report().await.status != "COMPLETED" {}
+    }
+    worker.stop().await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn no_more_jobs_begin_than_the_rate_of_their_task_queue_allows() {
+    let mut server = Server::start().await;
+    // No test takes an hour: two begin, and the others wait for their turn.
+    let rate = Rate::new(2, Duration::from_hours(1));
+    let worker = server.worker().task_queue(TASK_QUEUE).task_queue_rate(LIMITED, rate).builtin("ok", Builtin::Ok);
+    let worker = run(worker);
+    for number in 0..4 {
+        server.publish(Job { task_queue: LIMITED.to_owned(), ..job(&format!("limited {number}"), "ok") }).await;
+    }
+    for number in 0..20 {
+        server.publish(job(&format!("other {number}"), "ok")).await;
+    }
+    let (mut limited, mut others) = (0, 0);
+    while limited < 2 || others < 20 {
+        match server.report().await {
+            report if report.status != "COMPLETED" => {}
+            report if report.job.starts_with("limited") => limited += 1,
+            _ => others += 1,
+        }
+    }
+    assert_eq!((limited, others), (2, 20));
+    worker.stop().await;
+    // Those that had no turn go to another worker.
+    until("two jobs to be back", || async { (server.left_over_in(LIMITED).await == 2).then_some(()) }).await;
     server.end().await;
 }

@@ -1,7 +1,7 @@
 //! How a worker is put together.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     future::Future,
     process,
@@ -15,6 +15,7 @@ use crate::{
     FlowError, JobContext, Worker,
     flow::{self, Flows, Handler},
     layer::{self, Layer, Next},
+    limits::{Limit, Rate, Share},
     workflow::Workflows,
 };
 
@@ -43,6 +44,12 @@ pub enum InvalidWorker {
     /// The concurrency is out of bounds.
     #[error("the concurrency has to be 1 to 1000, not {0}")]
     Concurrency(u16),
+    /// The concurrency of one task queue is out of bounds.
+    #[error("the concurrency of the task queue `{0}` has to be 1 to 1000, not {1}")]
+    TaskQueueConcurrency(String, u16),
+    /// The rate of one task queue is out of bounds.
+    #[error("the rate of the task queue `{0}` has to be of 1 to 10000 jobs, in a time of at most a day")]
+    TaskQueueRate(String),
     /// There is nothing to serve.
     #[error("there is no flow to serve")]
     NoFlow,
@@ -66,6 +73,7 @@ pub struct WorkerBuilder {
     pub(crate) ca_certificate: Option<Vec<u8>>,
     pub(crate) prefix: String,
     pub(crate) task_queues: BTreeSet<String>,
+    limits: BTreeMap<String, Limit>,
     pub(crate) concurrency: u16,
     pub(crate) grace: Duration,
     pub(crate) long_job_after: Duration,
@@ -86,6 +94,7 @@ impl Default for WorkerBuilder {
             ca_certificate: None,
             prefix: "quorate".to_owned(),
             task_queues: BTreeSet::new(),
+            limits: BTreeMap::new(),
             concurrency: CONCURRENCY_DEFAULT,
             grace: GRACE_DEFAULT,
             long_job_after: LONG_JOB_AFTER_DEFAULT,
@@ -149,6 +158,57 @@ impl WorkerBuilder {
     pub fn task_queues<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.task_queues.extend(names.into_iter().map(Into::into));
         self
+    }
+
+    /// Serves this task queue too, and carries out at most so many of its jobs at once, 1 to 1000. It has these places for itself:
+    /// the others share [`concurrency`](Self::concurrency) without it.
+    #[must_use]
+    pub fn task_queue_concurrency(mut self, name: impl Into<String>, jobs: u16) -> Self {
+        self.limit(name.into()).concurrency = Some(jobs);
+        self
+    }
+
+    /// Serves this task queue too, and begins at most so many of its jobs in a time, whether they are first attempts or later ones.
+    /// It has places for itself, as many as [`concurrency`](Self::concurrency) says where
+    /// [`task_queue_concurrency`](Self::task_queue_concurrency) does not say otherwise.
+    ///
+    /// The rate is this worker's: two workers begin twice as many. To protect a system that takes 10 calls a second, let the rates of
+    /// all workers that call it add up to 10, or let one worker alone serve its task queue.
+    ///
+    /// ```
+    /// # use quorate_worker::{FlowError, JobContext, Rate, Worker};
+    /// # use serde_json::{Value, json};
+    /// # use std::time::Duration;
+    /// let worker = Worker::builder()
+    ///     .url("amqp://localhost")
+    ///     .task_queue("default")
+    ///     .task_queue_concurrency("erp", 4)
+    ///     .task_queue_rate("erp", Rate::new(10, Duration::from_secs(1)))
+    ///     .flow("create-order", |_: JobContext, _: Value| async { Ok::<_, FlowError>(json!({})) })
+    ///     .build();
+    /// assert!(worker.is_ok());
+    /// ```
+    #[must_use]
+    pub fn task_queue_rate(mut self, name: impl Into<String>, rate: Rate) -> Self {
+        self.limit(name.into()).rate = Some(rate);
+        self
+    }
+
+    fn limit(&mut self, name: String) -> &mut Limit {
+        self.task_queues.insert(name.clone());
+        self.limits.entry(name).or_default()
+    }
+
+    /// The task queues as they are served: those that share their places, and each that has places of its own.
+    pub(crate) fn shares(&self) -> Vec<Share> {
+        let unlimited = self.task_queues.iter().filter(|name| !self.limits.contains_key(*name));
+        let common = Share { task_queues: unlimited.cloned().collect(), concurrency: self.concurrency, rate: None };
+        let limited = self.limits.iter().map(|(name, limit)| Share {
+            task_queues: vec![name.clone()],
+            concurrency: limit.concurrency.unwrap_or(self.concurrency),
+            rate: limit.rate,
+        });
+        std::iter::once(common).filter(|common| !common.task_queues.is_empty()).chain(limited).collect()
     }
 
     /// How many jobs are carried out at once, 1 to 1000; 16 when it is not said. Over AMQP each of several task queues gets
@@ -289,6 +349,14 @@ impl WorkerBuilder {
         }
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             return Err(InvalidWorker::Concurrency(self.concurrency));
+        }
+        for (name, Limit { concurrency, rate }) in &self.limits {
+            if let Some(jobs) = concurrency.filter(|jobs| !(1..=CONCURRENCY_MAX).contains(jobs)) {
+                return Err(InvalidWorker::TaskQueueConcurrency(name.clone(), jobs));
+            }
+            if rate.is_some_and(|rate| !rate.is_within_bounds()) {
+                return Err(InvalidWorker::TaskQueueRate(name.clone()));
+            }
         }
         if self.task_queues.is_empty() {
             self.task_queues.insert("default".to_owned());

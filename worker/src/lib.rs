@@ -47,6 +47,7 @@ mod flow;
 mod json;
 mod layer;
 mod ledger;
+mod limits;
 pub mod testing;
 mod transport;
 mod worker;
@@ -57,6 +58,7 @@ pub use context::JobContext;
 pub use effects::EmittedEvent;
 pub use flow::FlowError;
 pub use layer::Next;
+pub use limits::{InvalidRate, Rate};
 pub use worker::{Worker, WorkerError};
 
 /// `quorate.v1`, as generated: what this crate speaks, and for tests that play the server.

@@ -1,10 +1,10 @@
 //! The stock worker: serves declarative flows, and built-in ones. Its flags are described in `docs/workers.md`.
 
-use std::{collections::BTreeMap, io::IsTerminal, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, fmt, io::IsTerminal, process::ExitCode, str::FromStr, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind, parser::ValueSource};
 use quorate_worker::{
-    Worker,
+    Rate, Worker,
     builtin::Builtin,
     workflow::{MailServer, Network, Workflows, read_secret},
 };
@@ -45,9 +45,15 @@ struct Arguments {
     /// What the names on the broker begin with
     #[arg(long, env = "QUORATE_AMQP_PREFIX", default_value = "quorate", value_name = "PREFIX")]
     amqp_prefix: String,
-    /// A task queue to serve; may be given more than once
-    #[arg(long, env = "QUORATE_TASK_QUEUE", value_delimiter = ',', default_value = "default", value_name = "NAME")]
-    task_queue: Vec<String>,
+    /// A task queue to serve; with =JOBS it has places of its own, with @RATE such as 10/s so many of its jobs begin in a time: erp=4@10/s; may be given more than once
+    #[arg(
+        long,
+        env = "QUORATE_TASK_QUEUE",
+        value_delimiter = ',',
+        default_value = "default",
+        value_name = "NAME[=JOBS][@RATE]"
+    )]
+    task_queue: Vec<TaskQueue>,
     /// How many jobs are carried out at once
     #[arg(long, env = "QUORATE_CONCURRENCY", default_value_t = 16, value_name = "JOBS")]
     concurrency: u16,
@@ -81,6 +87,37 @@ struct Arguments {
     /// What to log, as directives of the tracing crate
     #[arg(long, env = "QUORATE_LOG", default_value = "info,lapin=error", value_name = "FILTER")]
     log: String,
+}
+
+/// A task queue as it is to be served.
+#[derive(Clone)]
+struct TaskQueue {
+    name: String,
+    concurrency: Option<u16>,
+    rate: Option<Rate>,
+}
+
+impl FromStr for TaskQueue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (rest, rate) = text.split_once('@').map_or((text, None), |(rest, rate)| (rest, Some(rate)));
+        let (name, jobs) = rest.split_once('=').map_or((rest, None), |(name, jobs)| (name, Some(jobs)));
+        let rate = rate.map(str::parse::<Rate>).transpose().map_err(|error| error.to_string())?;
+        let concurrency = jobs.map(str::parse::<u16>).transpose();
+        let concurrency = concurrency.map_err(|_| "the number of jobs after = has to be 1 to 1000".to_owned())?;
+        Ok(Self { name: name.to_owned(), concurrency, rate })
+    }
+}
+
+impl fmt::Display for TaskQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(jobs) = self.concurrency {
+            write!(f, "={jobs}")?;
+        }
+        self.rate.map_or(Ok(()), |rate| write!(f, "@{rate}"))
+    }
 }
 
 fn parse_serve(text: &str) -> Result<(String, Builtin), String> {
@@ -147,9 +184,17 @@ fn build(arguments: &Arguments) -> Worker {
         .url(url)
         .token(arguments.token.clone())
         .prefix(&arguments.amqp_prefix)
-        .task_queues(&arguments.task_queue)
+        .task_queues(arguments.task_queue.iter().map(|queue| &queue.name))
         .concurrency(arguments.concurrency)
         .grace(Duration::from_secs(arguments.grace));
+    for TaskQueue { name, concurrency, rate } in &arguments.task_queue {
+        if let Some(jobs) = concurrency {
+            builder = builder.task_queue_concurrency(name, *jobs);
+        }
+        if let Some(rate) = rate {
+            builder = builder.task_queue_rate(name, *rate);
+        }
+    }
     if let Some(path) = &arguments.ca_file {
         let pem = std::fs::read(path).unwrap_or_else(|error| usage(&format!("--ca-file {}: {error}", path.display())));
         builder = builder.ca_certificate(pem);
@@ -176,7 +221,7 @@ fn build(arguments: &Arguments) -> Worker {
     served.extend(arguments.default.map(|builtin| format!("any other as {builtin}")));
     info!(
         source = worker.source(),
-        task_queues = arguments.task_queue.join(", "),
+        task_queues = arguments.task_queue.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         flows = served.join(", "),
         concurrency = arguments.concurrency,
         "serving"

@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     EmittedEvent, FlowError, WorkerBuilder, WorkerError, attempt, json,
     ledger::Entered,
+    limits::Share,
     proto::{Job, JobReport, job_effect},
     transport::{Hold, Incoming, ReportError, Transport},
     worker::Core,
@@ -294,6 +295,7 @@ impl Server {
 impl Transport for Server {
     fn take_jobs(
         self: Arc<Self>,
+        _share: Share,
         _jobs: mpsc::Sender<Incoming>,
         _stop: CancellationToken,
         _end: CancellationToken,

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     WorkerError,
+    limits::Share,
     proto::{Job, JobReport},
 };
 
@@ -69,10 +70,11 @@ pub(crate) enum ReportError {
 
 /// A way to the server.
 pub(crate) trait Transport: Send + Sync {
-    /// Hands over jobs until `stop`, reconnecting as needed; then gives back what it has not handed over. The sender is
+    /// Hands over jobs of a share until `stop`, reconnecting as needed; then gives back what it has not handed over. The sender is
     /// dropped at `stop`; what keeps the jobs ours is held until `end`.
     fn take_jobs(
         self: Arc<Self>,
+        share: Share,
         jobs: mpsc::Sender<Incoming>,
         stop: CancellationToken,
         end: CancellationToken,

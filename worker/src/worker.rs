@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -16,6 +17,7 @@ use crate::{
     flow::Flows,
     layer,
     ledger::{Entered, Ledger},
+    limits::{Pace, Share},
     transport::{
         Incoming, Transport,
         amqp::{Amqp, AmqpTarget},
@@ -45,7 +47,7 @@ pub enum WorkerError {
     Refused(String),
 }
 
-/// What the attempts of a worker share.
+/// What the attempts of one share of a worker's task queues have in common.
 pub(crate) struct Core {
     pub(crate) flows: Flows,
     pub(crate) flow_timeouts: HashMap<String, Duration>,
@@ -113,11 +115,16 @@ impl Worker {
             Target::Amqp(target) => Arc::new(Amqp::open(*target)),
             Target::Grpc(target) => Arc::new(Grpc::open(*target)),
         };
-        let (concurrency, grace) = (usize::from(plan.concurrency), plan.grace);
-        let core = Arc::new(Core::new(plan, transport.clone()));
+        let grace = plan.grace;
+        let hard_stop = CancellationToken::new();
         let running = TaskTracker::new();
         let end = CancellationToken::new();
-        let taking = serve(&core, &running, concurrency, &shutdown, &end).await;
+        let stop = shutdown.child_token();
+        let serving = plan.shares().into_iter().map(|share| {
+            let core = Core::new(plan.clone(), transport.clone());
+            serve(Arc::new(Core { hard_stop: hard_stop.clone(), ..core }), &running, share, &stop, &end)
+        });
+        let taking = join_all(serving).await;
 
         running.close();
         if !running.is_empty() {
@@ -125,52 +132,62 @@ impl Worker {
         }
         if time::timeout(grace, running.wait()).await.is_err() {
             warn!(jobs = running.len(), "the grace period is over: handing back what still runs");
-            core.hard_stop.cancel();
+            hard_stop.cancel();
             if time::timeout(CANCEL_GRACE + LEAVE_TIMEOUT, running.wait()).await.is_err() {
                 warn!(jobs = running.len(), "jobs were left without handing them back");
             }
         }
         end.cancel();
-        let taken = taking.await;
+        let taken = join_all(taking).await;
         if time::timeout(LEAVE_TIMEOUT, transport.close()).await.is_err() {
             warn!("the connection did not close in good order");
         }
         // A task that has panicked has nothing to say about the server.
-        taken.unwrap_or(Ok(()))
+        taken.into_iter().try_for_each(|taken| taken.unwrap_or(Ok(())))
     }
 }
 
 type Taking = JoinHandle<Result<(), WorkerError>>;
 
-/// Takes jobs and has them carried out, until `shutdown` or until the server refuses us. Answers with the task that holds
-/// what keeps the running jobs ours: it ends after `end`.
+/// Takes jobs of a share and has them carried out, until `shutdown`, or until the server refuses us, which ends all shares. Answers with
+/// the task that holds what keeps the running jobs ours: it ends after `end`.
 async fn serve(
-    core: &Arc<Core>,
+    core: Arc<Core>,
     running: &TaskTracker,
-    concurrency: usize,
+    share: Share,
     shutdown: &CancellationToken,
     end: &CancellationToken,
 ) -> Taking {
-    let slots = Arc::new(Semaphore::new(concurrency));
+    let slots = Arc::new(Semaphore::new(usize::from(share.concurrency)));
+    let mut pace = Pace::new(share.rate);
     loop {
         let stop = shutdown.child_token();
         let (sender, mut incoming) = mpsc::channel(1);
-        let taking = tokio::spawn(core.transport.clone().take_jobs(sender, stop.clone(), end.clone()));
+        let taking = tokio::spawn(core.transport.clone().take_jobs(share.clone(), sender, stop.clone(), end.clone()));
         let crowded = loop {
             let slot = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break false,
                 slot = slots.clone().acquire_owned() => slot,
-                () = is_crowded(core) => break true,
+                () = is_crowded(&core) => break true,
             };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break false,
+                () = pace.turn() => {}
+            }
             let next = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break false,
                 next = incoming.recv() => next,
             };
-            let (Some(Incoming { job, hold }), Ok(slot)) = (next, slot) else { return taking };
+            let (Some(Incoming { job, hold }), Ok(slot)) = (next, slot) else {
+                shutdown.cancel();
+                return taking;
+            };
             match core.ledger.enter(&job, hold) {
                 Entered::New(entry) => {
+                    pace.begin(time::Instant::now());
                     let core = core.clone();
                     running.spawn(async move {
                         attempt::carry_out(&core, job, &entry).await;

@@ -14,7 +14,7 @@ use std::{
 
 use futures::Stream;
 use quorate_worker::{
-    FlowError, JobContext, Worker, WorkerBuilder, WorkerError,
+    FlowError, JobContext, Rate, Worker, WorkerBuilder, WorkerError,
     builtin::Builtin,
     proto::{
         Job, JobReport, JobServiceGetRequest, JobServiceGetResponse, JobServiceListRequest, JobServiceListResponse,
@@ -585,9 +585,27 @@ async fn what_is_not_done_at_the_end_of_the_grace_period_is_cancelled_and_not_re
 #[tokio::test]
 async fn a_worker_that_the_server_does_not_let_in_ends() {
     let server = Server::start_with(true).await;
-    let worker = run(Gate::default().serve(server.worker()));
+    let worker = server.worker().task_queue("default").task_queue_concurrency("erp", 2);
+    let worker = run(Gate::default().serve(worker));
     let WorkerError::Refused(reason) = within("the worker's end", worker.task).await.unwrap().unwrap_err();
     assert_eq!(reason, "who are you?");
+}
+
+#[tokio::test]
+async fn a_task_queue_with_limits_of_its_own_has_a_stream_of_its_own() {
+    let mut server = Server::start().await;
+    let rate = Rate::new(10, Duration::from_secs(1));
+    let worker = server.worker().task_queues(["default", "erp", "mail"]).concurrency(5);
+    let worker = worker.task_queue_concurrency("erp", 2).task_queue_rate("slow", rate).builtin("ok", Builtin::Ok);
+    let worker = run(worker);
+    let mut wanted = Vec::new();
+    for _ in 0..3 {
+        let request = within("a stream", server.streams.recv()).await.unwrap().into_inner();
+        wanted.push((request.task_queues.join(" "), request.concurrency));
+    }
+    wanted.sort();
+    assert_eq!(wanted, [("default mail".to_owned(), 5), ("erp".to_owned(), 2), ("slow".to_owned(), 5)]);
+    worker.stop().await;
 }
 
 #[test]
@@ -596,6 +614,9 @@ fn a_worker_that_makes_no_sense_is_not_built() {
     assert!(sensible().build().is_ok());
     for (worker, complaint) in [
         (sensible().url("localhost:1"), "has to begin with"),
+        (sensible().task_queue_concurrency("erp", 1001), "`erp` has to be 1 to 1000, not 1001"),
+        (sensible().task_queue_rate("erp", Rate::new(0, Duration::from_secs(1))), "the rate of the task queue `erp`"),
+        (sensible().task_queue_rate("erp", Rate::new(1, Duration::ZERO)), "the rate of the task queue `erp`"),
         (sensible().url("amqp://user:secret@"), "the URL cannot be used"),
         (sensible().url("https://localhost:1"), "authority"),
         (sensible().task_queue("No Such Name"), "`No Such Name`"),

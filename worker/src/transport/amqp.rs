@@ -24,6 +24,7 @@ use crate::{
     BODY_BYTES_MAX, WorkerError,
     backoff::Backoff,
     json,
+    limits::Share,
     proto::{Job, JobReport},
     transport::{Hold, Incoming, ReportError, Transport},
 };
@@ -57,7 +58,7 @@ impl Amqp {
         Self { target, links, outgoing, closing: closing.drop_guard() }
     }
 
-    async fn take(&self, jobs: mpsc::Sender<Incoming>, stop: &CancellationToken) {
+    async fn take(&self, share: &Share, jobs: mpsc::Sender<Incoming>, stop: &CancellationToken) {
         let mut links = self.links.clone();
         let mut backoff = Backoff::new();
         loop {
@@ -67,7 +68,7 @@ impl Amqp {
             };
             // None: we were closed.
             let Some(link) = link else { return };
-            match Consumers::start(&link, &self.target).await {
+            match Consumers::start(&link, &self.target, share).await {
                 Ok(mut consumers) => {
                     if consumers.run(&jobs, stop).await {
                         backoff = Backoff::new();
@@ -102,12 +103,15 @@ struct Consumers {
 }
 
 impl Consumers {
-    async fn start(link: &Link, target: &AmqpTarget) -> lapin::Result<Self> {
+    async fn start(link: &Link, target: &AmqpTarget, share: &Share) -> lapin::Result<Self> {
         let channel = link.connection.create_channel().await?;
-        channel.basic_qos(target.prefetch, BasicQosOptions::default()).await?;
+        // Of each task queue: what one had prefetched beyond its part would lie here while other workers are idle.
+        let part = usize::from(share.concurrency) / share.task_queues.len().max(1);
+        let prefetch = u16::try_from(part.max(1)).unwrap_or(u16::MAX);
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let mut tags = Vec::new();
         let mut deliveries = SelectAll::new();
-        for task_queue in &target.task_queues {
+        for task_queue in &share.task_queues {
             let consumer = channel
                 .basic_consume(
                     target.names.jobs_queue(task_queue).into(),
@@ -223,12 +227,13 @@ fn requeue() -> BasicNackOptions {
 impl Transport for Amqp {
     fn take_jobs(
         self: Arc<Self>,
+        share: Share,
         jobs: mpsc::Sender<Incoming>,
         stop: CancellationToken,
         _end: CancellationToken,
     ) -> BoxFuture<'static, Result<(), WorkerError>> {
         async move {
-            self.take(jobs, &stop).await;
+            self.take(&share, jobs, &stop).await;
             Ok(())
         }
         .boxed()

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::{
     InvalidWorker, WorkerBuilder, WorkerError,
     backoff::Backoff,
+    limits::Share,
     proto::{
         Job, JobReport, JobServiceReportJobRequest, JobServiceStreamJobsRequest, job_service_client::JobServiceClient,
     },
@@ -37,7 +38,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct GrpcTarget {
     endpoint: Endpoint,
     metadata: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
-    request: JobServiceStreamJobsRequest,
+    worker: String,
 }
 
 impl GrpcTarget {
@@ -64,12 +65,7 @@ impl GrpcTarget {
             text.set_sensitive(true);
             metadata.push((MetadataKey::from_bytes(key.as_bytes()).map_err(|_| invalid())?, text));
         }
-        let request = JobServiceStreamJobsRequest {
-            task_queues: plan.task_queues.iter().cloned().collect(),
-            concurrency: u32::from(plan.concurrency),
-            worker: plan.name.clone(),
-        };
-        Ok(Self { endpoint, metadata, request })
+        Ok(Self { endpoint, metadata, worker: plan.name.clone() })
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -103,15 +99,21 @@ impl Grpc {
 
     async fn take(
         &self,
+        share: Share,
         jobs: mpsc::Sender<Incoming>,
         stop: &CancellationToken,
         end: &CancellationToken,
     ) -> Result<(), WorkerError> {
+        let wanted = JobServiceStreamJobsRequest {
+            task_queues: share.task_queues,
+            concurrency: u32::from(share.concurrency),
+            worker: self.target.worker.clone(),
+        };
         let mut backoff = Backoff::new();
         let (mut down, mut first) = (false, true);
         loop {
             let mut client = self.client.clone();
-            let request = self.target.request(self.target.request.clone());
+            let request = self.target.request(wanted.clone());
             let opened = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 opened = client.stream_jobs(request) => opened,
@@ -175,11 +177,12 @@ fn is_refusal(status: &Status) -> bool {
 impl Transport for Grpc {
     fn take_jobs(
         self: Arc<Self>,
+        share: Share,
         jobs: mpsc::Sender<Incoming>,
         stop: CancellationToken,
         end: CancellationToken,
     ) -> BoxFuture<'static, Result<(), WorkerError>> {
-        async move { self.take(jobs, &stop, &end).await }.boxed()
+        async move { self.take(share, jobs, &stop, &end).await }.boxed()
     }
 
     fn report(&self, report: JobReport) -> BoxFuture<'_, Result<(), ReportError>> {

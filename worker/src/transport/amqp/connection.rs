@@ -36,9 +36,7 @@ pub(crate) struct AmqpTarget {
     uri: AMQPUri,
     worker: String,
     pub(super) names: Names,
-    pub(super) task_queues: Vec<String>,
-    /// Of each task queue: what one had prefetched beyond its share would lie here while other workers are idle.
-    pub(super) prefetch: u16,
+    task_queues: Vec<String>,
 }
 
 impl AmqpTarget {
@@ -48,13 +46,11 @@ impl AmqpTarget {
             return Err(InvalidWorker::Url("this program was built without the feature `amqps`".to_owned()));
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-        let share = usize::from(plan.concurrency) / plan.task_queues.len().max(1);
         Ok(Self {
             uri,
             worker: plan.name.clone(),
             names: Names::new(&plan.prefix),
             task_queues: plan.task_queues.iter().cloned().collect(),
-            prefetch: u16::try_from(share.max(1)).unwrap_or(u16::MAX),
         })
     }
 }
