@@ -46,6 +46,9 @@ pub struct Settings {
     /// After which time a published job that no worker has started or ended is published again. It doubles with each time, up
     /// to an hour.
     pub redelivery_interval: Duration,
+    /// After which time a job that a worker over gRPC carries out is acknowledged, although it has not been reported: it lives by
+    /// heartbeats and timeouts from then on, since a broker closes channels that hold a delivery too long (DESIGN 6).
+    pub long_job_after: Duration,
     /// How often the relay and the timers look for what is due.
     pub tick: Duration,
     /// Whether other servers may change the same store: then a refusal is checked against the store before it is given.
@@ -59,6 +62,7 @@ impl Default for Settings {
         Self {
             lanes: 4,
             redelivery_interval: Duration::from_mins(5),
+            long_job_after: Duration::from_mins(5),
             tick: Duration::from_millis(200),
             shared_store: true,
             announce: false,
@@ -219,6 +223,11 @@ impl Scheduler {
     /// The store, for reading.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// How it works.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// The queue, for workers that come over gRPC.

@@ -51,6 +51,8 @@ pub struct Config {
     pub redelivery_interval: Duration,
     /// Where metrics are shown; nowhere when it is not said.
     pub metrics_listen: Option<SocketAddr>,
+    /// After which time a job that a worker over gRPC carries out is acknowledged at the queue.
+    pub long_job_after: Duration,
     /// Whether other systems are told of the life of submissions, by messages on the broker.
     pub events: bool,
 }
@@ -194,6 +196,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let settings = Settings {
         lanes: config.lanes.unwrap_or(if shared_store { Settings::default().lanes } else { 1 }),
         redelivery_interval: config.redelivery_interval,
+        long_job_after: config.long_job_after,
         shared_store,
         announce: config.events && config.amqp_url.is_some(),
         ..Settings::default()

@@ -61,6 +61,10 @@ pub(crate) struct ServeArgs {
     /// Where to show metrics for Prometheus, at /metrics, in plain text and to everybody; not at all when it is not said
     #[arg(long, env = "QUORATE_METRICS_LISTEN", value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// After how many seconds a job that a worker over gRPC carries out is acknowledged at the broker: from there on it lives by
+    /// heartbeats and timeouts, since a broker closes channels that hold a delivery for half an hour
+    #[arg(long, env = "QUORATE_LONG_JOB_AFTER", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=1500))]
+    pub(crate) long_job_after: u64,
     /// Whether what happens to submissions is published on the broker, for other systems
     #[arg(long, env = "QUORATE_EVENTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) events: bool,
@@ -189,6 +193,7 @@ pub(crate) mod serve {
             lanes: args.lanes.map(usize::from),
             redelivery_interval: Duration::from_secs(args.redelivery_interval),
             metrics_listen: args.metrics_listen,
+            long_job_after: Duration::from_secs(args.long_job_after),
             events: args.events,
         };
         serve::serve(config, stopped()).await.map_err(text)

@@ -74,11 +74,16 @@ impl Scheduler {
     }
 
     async fn apply(&self, tenant: &Tenant, report: JobReport) -> Result<Answer, ReportError> {
+        let job = report.job.clone();
         let report = read(report)?;
         let submission = report.token.submission().ok_or_else(|| malformed("token", "is not a token"))?;
         let ask = Ask::Command(Command::Report(report));
         let request = Request { tenant: tenant.clone(), submission, ask, key: None };
-        Ok(self.ask_in_turn(request).await?)
+        let answer = self.ask_in_turn(request).await;
+        if let Err(Rejection::Refused(refusal)) = &answer {
+            tracing::info!(job.id = job, reason = refusal.reason(), "a report was refused");
+        }
+        Ok(answer?)
     }
 }
 
@@ -99,10 +104,8 @@ async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobRep
     let job = body.job.clone();
     let settled = match scheduler.report(tenant, body).await {
         Ok(_) => acknowledge.acknowledge().await,
-        Err(ReportError::Rejected(Rejection::Refused(refusal))) => {
-            tracing::info!(job.id = job, reason = refusal.reason(), "a report was refused");
-            acknowledge.acknowledge().await
-        }
+        // It will never be right.
+        Err(ReportError::Rejected(Rejection::Refused(_))) => acknowledge.acknowledge().await,
         Err(ReportError::Malformed { field, reason }) => {
             tracing::warn!(job.id = job, field, reason, "a report was buried");
             acknowledge.bury(&format!("{field}: {reason}")).await

@@ -31,6 +31,7 @@ mod jobs;
 mod kills;
 mod languages;
 mod locks;
+mod long_flows;
 mod operations;
 mod outgoing;
 mod records;
