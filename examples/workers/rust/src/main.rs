@@ -2,7 +2,6 @@
 
 use std::{env, error::Error, io::stderr, path::PathBuf};
 
-use quorate_worker::Worker;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -19,18 +18,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The URL alone says which way it goes.
     let url = env::var("QUORATE_AMQP_URL").or_else(|_| env::var("QUORATE_SERVER"));
     let erp = Erp::new(PathBuf::from(env::var("ERP_FOLDER").unwrap_or_else(|_| "erp".to_owned())));
-    let (budget, orders) = (erp.clone(), erp);
-    let worker = Worker::builder()
+    let worker = flows::flows(erp)
         .url(url.unwrap_or_else(|_| "amqp://localhost".to_owned()))
         .prefix(env::var("QUORATE_AMQP_PREFIX").unwrap_or_else(|_| "quorate".to_owned()))
         .token(env::var("QUORATE_TOKEN").ok())
         .task_queues(env::var("QUORATE_TASK_QUEUE").as_deref().unwrap_or("default,erp").split(','))
         .concurrency(env::var("QUORATE_CONCURRENCY").as_deref().unwrap_or("4").parse()?)
-        .flow("check-budget", move |_, purchase| flows::check_budget(budget.clone(), purchase))
-        .flow("create-order", move |job, purchase| flows::create_order(orders.clone(), job, purchase))
-        .flow("notify-failure", flows::done)
-        .flow("notify-rejection", flows::done)
-        .flow("release-budget", flows::done)
         .build()?;
     worker.run(stopped()?).await?;
     Ok(())
