@@ -51,9 +51,12 @@ const READERS: &[Role] = &[Role::Worker, Role::Designer, Role::Auditor];
 /// What the streams of this server hold: so that a report can settle it, and that nothing is streamed twice to one worker.
 #[derive(Clone, Default)]
 pub(super) struct Held {
-    attempts: Arc<Mutex<BTreeMap<(String, u32), Vec<HeldAttempt>>>>,
+    attempts: Arc<Mutex<Attempts>>,
     streams: Arc<AtomicU64>,
 }
+
+/// By job and number, each with the streams that it went to.
+type Attempts = BTreeMap<(String, u32), Vec<HeldAttempt>>;
 
 /// An attempt that was streamed and not reported yet.
 struct HeldAttempt {
@@ -104,7 +107,7 @@ impl Held {
         left
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, u32), Vec<HeldAttempt>>> {
+    fn lock(&self) -> MutexGuard<'_, Attempts> {
         // A panic while the lock was held leaves the map whole: nothing in between can fail.
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -328,7 +331,7 @@ mod tests {
         let held = Held::default();
         let stream = held.new_stream();
         assert!(held.hold(stream, &job("j1"), jobs.next().await.unwrap().acknowledge).is_none());
-        assert_eq!(held.take_older_than(Duration::from_secs(3600)).len(), 0);
+        assert_eq!(held.take_older_than(Duration::from_hours(1)).len(), 0);
         assert_eq!(held.take_older_than(Duration::ZERO).len(), 1);
         assert!(
             held.hold(stream, &job("j1"), jobs.next().await.unwrap().acknowledge).is_some(),

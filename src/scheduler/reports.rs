@@ -103,9 +103,8 @@ async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobRep
     let Delivery { body, acknowledge, .. } = delivery;
     let job = body.job.clone();
     let settled = match scheduler.report(tenant, body).await {
-        Ok(_) => acknowledge.acknowledge().await,
-        // It will never be right.
-        Err(ReportError::Rejected(Rejection::Refused(_))) => acknowledge.acknowledge().await,
+        // What is refused will never be right.
+        Ok(_) | Err(ReportError::Rejected(Rejection::Refused(_))) => acknowledge.acknowledge().await,
         Err(ReportError::Malformed { field, reason }) => {
             tracing::warn!(job.id = job, field, reason, "a report was buried");
             acknowledge.bury(&format!("{field}: {reason}")).await

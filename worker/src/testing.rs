@@ -2,7 +2,7 @@
 //!
 //! The attempt is a real one: its types are checked, its layers run, heartbeats are sent, time runs out, and it is cancelled, as in a
 //! worker that serves. Nothing listens on the other side. With tokio's paused clock (`#[tokio::test(start_paused = true)]`, or
-//! [`tokio::time::pause`]) an hour of waiting takes no time.
+//! `tokio::time::pause`) an hour of waiting takes no time.
 //!
 //! ```
 //! use quorate_worker::{EmittedEvent, FlowError, JobContext, Worker, testing::{Effect, Outcome, TestJob}};

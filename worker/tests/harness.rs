@@ -101,7 +101,7 @@ async fn an_effect_that_the_server_would_not_read_is_an_error_where_it_is_made()
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_ends_with_the_earlier_of_its_steps_and_its_flows_timeout() {
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     for (of_step, of_flow, longest) in [(hour, hour / 60, 120), (hour / 60, hour, 120)] {
         let begun = tokio::time::Instant::now();
         let worker = endless().flow_timeout("endless", of_flow);
@@ -130,7 +130,7 @@ async fn a_cancelled_handler_may_still_finish_and_is_dropped_if_it_does_not() {
     let tidied = TestJob::new("tidy").stopped_after(second).run(&tidy).await;
     assert_eq!(tidied.outcome, Outcome::Completed(json!({ "tidied": true })));
     let deaf = Worker::builder().flow("deaf", |_: JobContext, _: Value| async {
-        sleep(Duration::from_secs(3600)).await;
+        sleep(Duration::from_hours(1)).await;
         Ok(json!({}))
     });
     assert_eq!(TestJob::new("deaf").stopped_after(second).run(&deaf).await.outcome, Outcome::Dropped);

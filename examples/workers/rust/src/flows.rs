@@ -186,7 +186,7 @@ mod tests {
         let erp = Backend::new();
         fs::write(erp.path("closed"), "").unwrap();
         let job = TestJob::new("create-order").input(json!({ "vendor": "ACME", "amount": 50 }));
-        let (minute, ten) = (Duration::from_secs(60), Duration::from_secs(10));
+        let (minute, ten) = (Duration::from_mins(1), Duration::from_secs(10));
         let tested = job.heartbeat(ten).timeout(minute).run(&erp.flows()).await;
         assert_eq!(tested.error().unwrap().code, "TIMEOUT");
         assert!(tested.started && tested.heartbeats >= 6, "{tested:?}");
