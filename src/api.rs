@@ -25,9 +25,8 @@ mod work_item;
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming};
 
 use crate::{
     auth::Authenticator,
@@ -89,8 +88,7 @@ pub async fn serve(
     health.set_serving::<SubmissionServiceServer<Api>>().await;
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .tcp_nodelay(true);
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
     if let Some(tls) = tls {
         let identity = Identity::from_pem(tls.certificate, tls.key);
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
@@ -115,7 +113,10 @@ pub async fn serve(
         (Ok(v1), Ok(v1alpha)) => router = router.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is off: the descriptors are broken"),
     }
-    router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned()).await?;
+    // Of connections that are accepted here the builder knows nothing. With Nagle's algorithm a small answer waits for the client's
+    // delayed acknowledgement of the one before: 40 ms.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
     Ok(())
 }
 

@@ -35,11 +35,19 @@ def stop(*_: object) -> None:
 def is_new(database: sqlite3.Connection, event: dict) -> bool:
     """Whether the event was not handled before. Sequences are texts that sort as the numbers do."""
     kept = database.execute(
-        "insert into seen values (?, ?) on conflict (subject) do update set sequence = excluded.sequence "
+        "insert into seen values (?, ?) on conflict (submission) do update set sequence = excluded.sequence "
         "where excluded.sequence > seen.sequence",
-        (event["subject"], event["sequence"]),
+        (event["partitionkey"], event["sequence"]),
     )
     return kept.rowcount > 0
+
+
+def about(event: dict) -> str:
+    """The record and the step; of an event of a flow's own, its subject."""
+    if not event["type"].startswith("quorate."):
+        return event["subject"]
+    data = event["data"]
+    return f"{data['record']['id']} {data.get('step', '')}".rstrip()
 
 
 def handle(database: sqlite3.Connection, body: bytes) -> None:
@@ -47,8 +55,7 @@ def handle(database: sqlite3.Connection, body: bytes) -> None:
     # One transaction: what is done about the event belongs into it. If it fails, the event comes again.
     with database:
         if is_new(database, event):
-            data = event["data"]
-            print(event["type"], data["record"]["id"], data.get("step", ""), int(event["sequence"]), flush=True)
+            print(event["type"], about(event), int(event["sequence"]), flush=True)
 
 
 def follow(connection: pika.BlockingConnection, database: sqlite3.Connection) -> None:
@@ -72,7 +79,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     database = sqlite3.connect(DATABASE)
-    database.execute("create table if not exists seen (subject text primary key, sequence text not null)")
+    database.execute("create table if not exists seen (submission text primary key, sequence text not null)")
     pause = RECONNECT_SECONDS_MIN
     try:
         while True:

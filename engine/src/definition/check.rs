@@ -3,6 +3,8 @@
 //! A text that is no YAML, or does not have the fields of its kind, has one complaint: what comes after it cannot be
 //! read with any certainty. Everything else is collected over the whole definition.
 
+use std::collections::BTreeSet;
+
 use serde_saphyr::Spanned;
 
 use super::{
@@ -212,6 +214,8 @@ struct Checker<'a> {
     scope: Scope,
     /// Whether the step at hand names a calendar.
     has_calendar: bool,
+    /// The flows that were warned of: each is once, where it is first named.
+    unserved: BTreeSet<String>,
 }
 
 impl<'a> Checker<'a> {
@@ -223,6 +227,7 @@ impl<'a> Checker<'a> {
             record: Type::Dyn,
             scope: Scope::new(),
             has_calendar: false,
+            unserved: BTreeSet::new(),
         }
     }
 
@@ -373,7 +378,10 @@ impl<'a> Checker<'a> {
     /// Complains of a flow that does not exist or is of another type.
     fn flow_of_type(&mut self, name: &Text, path: &str, flow_type: FlowType, use_as: &str) {
         if self.known.has_flow(&name.value, flow_type) {
-            if let (true, Some(queue)) = (flow_type != FlowType::Screen, self.known.unserved_task_queue(&name.value)) {
+            if flow_type != FlowType::Screen
+                && let Some(queue) = self.known.unserved_task_queue(&name.value)
+                && self.unserved.insert(name.value.clone())
+            {
                 let message = format!(
                     "no worker serves the task queue `{queue}` at the moment: jobs of flow `{}` wait for one",
                     name.value
