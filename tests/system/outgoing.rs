@@ -102,11 +102,59 @@ stages:
       - { name: wait, background: { flow: wait-long, execution: async, heartbeat: 2s, retry: { initial_interval: 100ms } } }
 ";
 
+/// It asks a server of gRPC whether it serves what the record names. The file stands in the flow.
+const ASKING: &str = "\
+apiVersion: quorate/v1
+kind: Flow
+name: ask-health
+type: autolaunched
+workflow:
+  document: { dsl: '1.0.3', namespace: purchasing, name: ask-health, version: '1.0.0' }
+  do:
+    - ask:
+        call: grpc
+        with:
+          proto: { endpoint: 'data:text/plain;base64,PROTO' }
+          service: { name: grpc.health.v1.Health, host: 127.0.0.1, port: PORT }
+          method: Check
+          arguments: { service: '${ .service }' }
+";
+
+const HEALTH_PROTO: &str = r#"
+syntax = "proto3";
+package grpc.health.v1;
+message HealthCheckRequest { string service = 1; }
+message HealthCheckResponse {
+  enum ServingStatus { UNKNOWN = 0; SERVING = 1; NOT_SERVING = 2; SERVICE_UNKNOWN = 3; }
+  ServingStatus status = 1;
+}
+service Health { rpc Check(HealthCheckRequest) returns (HealthCheckResponse); }
+"#;
+
+const HEALTHY: &str = "\
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: healthy
+record: { type: purchase, schema: { type: object, properties: { service: {} } } }
+allow_no_approvals: true
+stages:
+  - name: book
+    steps:
+      - { name: ask, background: { flow: ask-health, input: { service: record.service }, retry: { max_attempts: 1 } } }
+";
+
 /// 24 bytes, as the specification of Standard Webhooks asks for.
 const HOOK_KEY: &[u8; 24] = b"0123456789abcdefghijklmn";
 
-/// The stock worker, with what declarative flows may use of it.
+/// The stock worker, with what declarative flows may use of it, this machine among that.
 fn stock_worker(system: &System, options: impl FnOnce(&mut Command)) -> Program {
+    stock_worker_as_it_is(system, |command| {
+        command.args(["--allow-network", "127.0.0.0/8"]);
+        options(command);
+    })
+}
+
+fn stock_worker_as_it_is(system: &System, options: impl FnOnce(&mut Command)) -> Program {
     let mut command = quorate_worker();
     if let Some(broker) = &system.backend.broker {
         command.args(["--amqp-url", &broker.url, "--amqp-prefix", &broker.prefix]);
@@ -114,7 +162,6 @@ fn stock_worker(system: &System, options: impl FnOnce(&mut Command)) -> Program 
         command.args(["--server", &format!("http://{}", system.server.address)]);
         command.env("QUORATE_TOKEN", system.token("worker"));
     }
-    command.args(["--allow-network", "127.0.0.0/8"]);
     options(&mut command);
     Program::start("the stock worker", command)
 }
@@ -234,6 +281,39 @@ on_every_backend! {
         assert_eq!(step(&ended, "tell"), StepRunStatus::Error);
         assert!(format!("{ended:?}").contains("certificate"), "{ended:?}");
         assert!(service.requests().is_empty());
+        assert!(worker.stop().await.success());
+        system.end().await;
+    }
+
+    async fn a_flow_without_code_calls_over_grpc_where_its_worker_may(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        let port = system.server.address.port().to_string();
+        let flow = ASKING.replace("PROTO", &BASE64.encode(HEALTH_PROTO)).replace("PORT", &port);
+        admin.publish_flows(&flow).await;
+        admin.publish_process(HEALTHY).await;
+        let worker = stock_worker(&system, |_| {});
+        let served = json!({ "service": "quorate.v1.SubmissionService" });
+        let id = ann.submit("healthy", served.clone()).await.id;
+        let ended = ann.when_it_is(&id, SubmissionStatus::Approved).await;
+        assert_eq!(output(&ended, "ask"), json!({ "status": "SERVING" }));
+
+        // What the server says, and what is no message of the method's, ends the flow.
+        for (service, reason) in
+            [(json!("nothing"), "NOT_FOUND"), (json!(7), "no grpc.health.v1.HealthCheckRequest: `service` is not of its type")]
+        {
+            let id = ann.submit("healthy", json!({ "service": service })).await.id;
+            let ended = ann.when_it_is(&id, SubmissionStatus::Error).await;
+            assert_eq!(step(&ended, "ask"), StepRunStatus::Error);
+            assert!(format!("{ended:?}").contains(reason), "{ended:?}");
+        }
+        assert!(worker.stop().await.success());
+
+        // A worker that may call public addresses only.
+        let worker = stock_worker_as_it_is(&system, |_| {});
+        let id = ann.submit("healthy", served).await.id;
+        let ended = ann.when_it_is(&id, SubmissionStatus::Error).await;
+        assert!(format!("{ended:?}").contains("flows may not call 127.0.0.1"), "{ended:?}");
         assert!(worker.stop().await.success());
         system.end().await;
     }

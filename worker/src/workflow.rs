@@ -10,7 +10,10 @@ use std::{
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use quorate_workflow::{Effects, HttpFailure, HttpRequest, HttpResponse, JobEffect, Mail, MailFailure, Run, Workflow};
+use quorate_workflow::{
+    Effects, GrpcFailure, GrpcRequest, HttpFailure, HttpRequest, HttpResponse, JobEffect, Mail, MailFailure, Run,
+    Workflow,
+};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -21,6 +24,7 @@ use crate::{
 
 mod address;
 mod client;
+mod grpc;
 mod mail;
 
 pub use address::{InvalidNetwork, Network};
@@ -69,7 +73,8 @@ impl Workflows {
     /// What carries out the jobs that bring a workflow.
     pub(crate) fn handler(self) -> Handler {
         let client = client::Client::new(self.networks);
-        let world = Arc::new(World { client, secrets: self.secrets, mail: self.mail });
+        let protos = grpc::Protos::default();
+        let world = Arc::new(World { client, protos, secrets: self.secrets, mail: self.mail });
         let compiled = Arc::new(Compiled::default());
         flow::erase(move |context: JobContext, input: Value| {
             let (world, compiled) = (world.clone(), compiled.clone());
@@ -172,6 +177,7 @@ pub fn read_secret(path: &Path) -> std::io::Result<String> {
 /// The world as it is.
 struct World {
     client: client::Client,
+    protos: grpc::Protos,
     secrets: Option<PathBuf>,
     mail: Option<MailServer>,
 }
@@ -180,6 +186,10 @@ struct World {
 impl Effects for World {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
         self.client.send(request).await
+    }
+
+    async fn grpc(&self, request: GrpcRequest) -> Result<Value, GrpcFailure> {
+        grpc::call(&self.client, &self.protos, request).await
     }
 
     async fn mail(&self, mail: Mail) -> Result<(), MailFailure> {
@@ -226,7 +236,12 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("quorate-secrets-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("erp_token"), "s3cret\n").unwrap();
-        let world = World { client: client::Client::new(Vec::new()), secrets: Some(directory.clone()), mail: None };
+        let world = World {
+            client: client::Client::new(Vec::new()),
+            protos: grpc::Protos::default(),
+            secrets: Some(directory.clone()),
+            mail: None,
+        };
         assert_eq!(world.secret("erp_token").as_deref(), Some("s3cret"));
         assert_eq!(world.secret("other"), None);
         fs::remove_dir_all(directory).unwrap();

@@ -1,6 +1,6 @@
 //! All that a run knows of the world.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 pub trait Effects: Send + Sync {
     /// Sends a request, and follows no redirection.
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure>;
+
+    /// Calls a unary method over gRPC, and gives its answer in the proto3 mapping to JSON.
+    async fn grpc(&self, request: GrpcRequest) -> Result<Value, GrpcFailure>;
 
     /// Hands a mail to the mail server.
     async fn mail(&self, mail: Mail) -> Result<(), MailFailure>;
@@ -67,6 +70,69 @@ pub enum HttpFailure {
     /// No connection, or one that broke.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// A unary call over gRPC. Not for logs: it may hold secrets, and has no `Debug`.
+#[derive(Clone, PartialEq)]
+pub struct GrpcRequest {
+    /// The text of the proto file that has the service; what it imports are the files of `google/protobuf/` only.
+    pub proto: Arc<str>,
+    /// A name, or an address without brackets.
+    pub host: String,
+    /// Where it listens.
+    pub port: u16,
+    /// With its package.
+    pub service: String,
+    /// Its name alone.
+    pub method: String,
+    /// The value of the header that shows who calls.
+    pub authorization: Option<String>,
+    /// The method's message as an object, in the proto3 mapping to JSON.
+    pub arguments: Value,
+}
+
+/// Why a call over gRPC gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrpcFailure {
+    /// The worker is not allowed to call there, or the proto file has no such method: every attempt would meet it.
+    #[error("{0}")]
+    Refused(String),
+    /// The arguments are no message of the method's.
+    #[error("{0}")]
+    Invalid(String),
+    /// No connection, or one that broke.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The service says so.
+    #[error("{code:?}: {message}")]
+    Status {
+        /// What kind of error it is.
+        code: GrpcStatus,
+        /// What the service says of it.
+        message: String,
+    },
+}
+
+/// The statuses of gRPC that are errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are those of gRPC, by their names")]
+pub enum GrpcStatus {
+    Cancelled,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    OutOfRange,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
 }
 
 /// A mail to send. Not for logs: it is personal, and has no `Debug`.

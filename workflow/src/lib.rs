@@ -10,6 +10,7 @@
 mod effects;
 mod event;
 mod expression;
+mod grpc;
 mod http;
 mod length;
 mod mail;
@@ -22,7 +23,10 @@ mod run;
 mod schema;
 mod webhook;
 
-pub use effects::{Effects, HttpFailure, HttpRequest, HttpResponse, JobEffect, Mail, MailFailure, ToldEvent};
+pub use effects::{
+    Effects, GrpcFailure, GrpcRequest, GrpcStatus, HttpFailure, HttpRequest, HttpResponse, JobEffect, Mail,
+    MailFailure, ToldEvent,
+};
 #[doc(hidden)]
 pub use expression::evaluations;
 pub use model::{Workflow, document_in};
@@ -50,6 +54,9 @@ pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How deep a value of a run nests: as deep as what `serde_json` reads by default.
 pub const VALUE_DEPTH_MAX: usize = 128;
+
+/// How large the proto file of a `call: grpc` is: in base64, what fits into a document and leaves some room.
+pub const PROTO_BYTES_MAX: usize = 32 * 1024;
 
 /// How many people a mail goes to: more is a mailing list, which has an address of its own.
 pub const RECIPIENTS_MAX: usize = 50;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::{HttpFailure, MailFailure};
+use crate::{GrpcFailure, HttpFailure, MailFailure, grpc};
 
 /// What the types of the standard errors begin with.
 const STANDARD: &str = "https://serverlessworkflow.io/spec/1.0.0/errors/";
@@ -68,6 +68,11 @@ impl Problem {
         Self::standard("timeout", 408, "Timeout", detail)
     }
 
+    /// A service has not answered in the time that it gives itself.
+    pub(crate) fn timeout_of_a_service(detail: impl Into<String>) -> Self {
+        Self::standard("timeout", 504, "Timeout", detail)
+    }
+
     pub(crate) fn communication(status: u16, detail: impl Into<String>) -> Self {
         Self::standard("communication", status, "Communication error", detail)
     }
@@ -120,6 +125,17 @@ impl From<HttpFailure> for Problem {
         match failure {
             HttpFailure::Refused(reason) => Self::configuration(reason),
             HttpFailure::Unavailable(reason) => Self::communication(503, reason),
+        }
+    }
+}
+
+impl From<GrpcFailure> for Problem {
+    fn from(failure: GrpcFailure) -> Self {
+        match failure {
+            GrpcFailure::Refused(reason) => Self::configuration(reason),
+            GrpcFailure::Invalid(reason) => Self::validation(reason),
+            GrpcFailure::Unavailable(reason) => Self::communication(503, reason),
+            GrpcFailure::Status { code, message } => grpc::problem(code, &message),
         }
     }
 }

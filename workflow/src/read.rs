@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod call;
+mod grpc;
 mod oauth;
 mod run;
 mod send;

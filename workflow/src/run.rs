@@ -22,6 +22,7 @@ use crate::{
 
 mod call;
 mod effect;
+mod grpc;
 mod retry;
 mod token;
 
@@ -253,6 +254,7 @@ impl Interpreter<'_> {
                 return Ok((input, None));
             }
             Action::Http(call) => return Ok((self.http(call, &input, around).await?, None)),
+            Action::Grpc(call) => return Ok((self.grpc(call, &input, around).await?, None)),
             Action::Mail(call) => return Ok((self.mail(call, task, &input, around).await?, None)),
             Action::Webhook(call) => return Ok((self.webhook(call, task, &input, around).await?, None)),
             Action::Comment(text) => {

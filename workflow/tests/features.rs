@@ -18,7 +18,8 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use quorate_workflow::{
-    Effects, Finished, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure, Problem, Run, Workflow, evaluations,
+    Effects, Finished, GrpcFailure, GrpcRequest, GrpcStatus, HttpFailure, HttpRequest, HttpResponse, Mail, MailFailure,
+    Problem, Run, Workflow, evaluations,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ const DOCUMENT: &str = "document: { dsl: '1.0.3', namespace: tests, name: case, 
 struct Case {
     name: String,
     workflow: String,
-    /// By its name: `input`, `http`, `mail`, `effects`, `slept`, `output`, `fault`, `refused`.
+    /// By its name: `input`, `http`, `grpc`, `mail`, `effects`, `slept`, `output`, `fault`, `refused`.
     sections: Vec<(String, String)>,
 }
 
@@ -65,7 +66,7 @@ fn every_case_gives_what_it_says() {
     let mut names = BTreeSet::new();
     for (file, case) in cases() {
         assert!(names.insert(case.name.clone()), "two cases are named {}", case.name);
-        let known = ["input", "http", "mail", "slept", "effects", "output", "fault", "refused"];
+        let known = ["input", "http", "grpc", "mail", "slept", "effects", "output", "fault", "refused"];
         assert!(case.sections.iter().all(|(name, _)| known.contains(&name.as_str())), "{}", case.name);
         if let Err(difference) = play(&case) {
             let _ = writeln!(failures, "{} {}:\n{difference}\n", file.display(), case.name);
@@ -127,17 +128,19 @@ fn play(case: &Case) -> Result<(), String> {
     let world = World {
         clock: Mutex::new(Clock { now: "2026-01-05T09:00:00Z".parse().unwrap(), timers: Vec::new() }),
         answers: lines("http"),
+        calls: lines("grpc"),
         mails: lines("mail"),
         unexpected: Mutex::default(),
     };
     let run = Run { id: "job-1".to_owned(), metadata: json!({"attempt": 1}) };
     let begun = world.now();
     let result: Result<Finished, Problem> = world.play(workflow.run(run, input, &world));
-    let left = world.answers.lock().unwrap().len() + world.mails.lock().unwrap().len();
+    let left = [&world.answers, &world.calls, &world.mails].map(|lines| lines.lock().unwrap().len());
+    let left: usize = left.iter().sum();
     let unexpected = world.unexpected.lock().unwrap().clone();
     if left > 0 || !unexpected.is_empty() {
         return Err(format!(
-            "{left} requests or mails were not made; not expected: {unexpected:?}; result: {result:?}"
+            "{left} requests, calls or mails were not made; not expected: {unexpected:?}; result: {result:?}"
         ));
     }
     if let Some(slept) = case.section("slept") {
@@ -169,6 +172,7 @@ fn same(found: &str, expected: &str) -> Result<(), String> {
 struct World {
     clock: Mutex<Clock>,
     answers: Mutex<VecDeque<String>>,
+    calls: Mutex<VecDeque<String>>,
     mails: Mutex<VecDeque<String>>,
     unexpected: Mutex<Vec<String>>,
 }
@@ -259,6 +263,49 @@ impl Effects for World {
                 })
             }
         }
+    }
+
+    /// Lines of `HOST:PORT SERVICE/METHOD <PROTO> [authorization] ARGUMENTS -> `, and `ok ANSWER`, the name of a status and
+    /// what the service says of it, or what else becomes of it.
+    async fn grpc(&self, request: GrpcRequest) -> Result<Value, GrpcFailure> {
+        let GrpcRequest { proto, host, port, service, method, authorization, arguments } = request;
+        let mut made = format!("{host}:{port} {service}/{method} <{proto}>");
+        if let Some(authorization) = authorization {
+            let _ = write!(made, " [{authorization}]");
+        }
+        let _ = write!(made, " {arguments}");
+        let line = self.calls.lock().unwrap().pop_front().unwrap_or_default();
+        let (expected, answer) = line.split_once(" -> ").unwrap_or_default();
+        if made != expected {
+            self.unexpected.lock().unwrap().push(made);
+            return Err(GrpcFailure::Refused("not expected".to_owned()));
+        }
+        let (outcome, content) = answer.split_once(' ').unwrap_or((answer, ""));
+        let content = content.to_owned();
+        let code = match outcome {
+            "ok" => return Ok(serde_json::from_str(&content).unwrap()),
+            "refused" => return Err(GrpcFailure::Refused(content)),
+            "invalid" => return Err(GrpcFailure::Invalid(content)),
+            "unavailable" => return Err(GrpcFailure::Unavailable(content)),
+            "CANCELLED" => GrpcStatus::Cancelled,
+            "UNKNOWN" => GrpcStatus::Unknown,
+            "INVALID_ARGUMENT" => GrpcStatus::InvalidArgument,
+            "DEADLINE_EXCEEDED" => GrpcStatus::DeadlineExceeded,
+            "NOT_FOUND" => GrpcStatus::NotFound,
+            "ALREADY_EXISTS" => GrpcStatus::AlreadyExists,
+            "PERMISSION_DENIED" => GrpcStatus::PermissionDenied,
+            "RESOURCE_EXHAUSTED" => GrpcStatus::ResourceExhausted,
+            "FAILED_PRECONDITION" => GrpcStatus::FailedPrecondition,
+            "ABORTED" => GrpcStatus::Aborted,
+            "OUT_OF_RANGE" => GrpcStatus::OutOfRange,
+            "UNIMPLEMENTED" => GrpcStatus::Unimplemented,
+            "INTERNAL" => GrpcStatus::Internal,
+            "UNAVAILABLE" => GrpcStatus::Unavailable,
+            "DATA_LOSS" => GrpcStatus::DataLoss,
+            "UNAUTHENTICATED" => GrpcStatus::Unauthenticated,
+            other => panic!("`{other}` is nothing that becomes of a call"),
+        };
+        Err(GrpcFailure::Status { code, message: content })
     }
 
     /// Lines of the mail as JSON, ` -> `, and `sent` or what else becomes of it.

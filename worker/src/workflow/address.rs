@@ -88,13 +88,18 @@ const NOT_PUBLIC_V6: [Network; 4] = [
 
 /// Whether a flow may call this address.
 pub(super) fn is_allowed(address: IpAddr, networks: &[Network]) -> bool {
+    let address = address.to_canonical();
+    is_public(address) || networks.iter().any(|network| network.contains(address))
+}
+
+/// Whether it is reached over the internet.
+pub(super) fn is_public(address: IpAddr) -> bool {
     // An IPv4 address in the clothes of an IPv6 one is what it is.
     let address = address.to_canonical();
-    let is_public = match address {
+    match address {
         IpAddr::V4(_) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(address)),
         IpAddr::V6(_) => PUBLIC_V6.contains(address) && !NOT_PUBLIC_V6.iter().any(|network| network.contains(address)),
-    };
-    is_public || networks.iter().any(|network| network.contains(address))
+    }
 }
 
 #[cfg(test)]

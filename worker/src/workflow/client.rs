@@ -28,25 +28,30 @@ use tokio_rustls::{
 };
 use tracing::warn;
 
-use super::address::{Network, is_allowed};
+use super::address::{Network, is_allowed, is_public};
 
 /// How long finding a host and connecting to it takes: a host that does not answer within this is away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a call takes in all. What takes longer is better started by one call and asked for by others.
-const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How many bytes of headers an answer has.
-const HEADERS_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HEADERS_BYTES_MAX: usize = 64 * 1024;
+
+const TLS_PORT: u16 = 443;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("quorate-worker/", env!("CARGO_PKG_VERSION")));
+
+/// What gRPC is spoken over, as TLS names it.
+const HTTP_2: &[u8] = b"h2";
 
 pub(super) struct Client {
     networks: Vec<Network>,
     tls: OnceLock<Option<TlsConnector>>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
@@ -70,7 +75,7 @@ impl Client {
             return Err(refused("a URI has to begin with http:// or https://"));
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let port = authority.port_u16().unwrap_or(if is_tls { TLS_PORT } else { 80 });
         let message = message(&request, &uri)?;
         let call = async {
             let stream = time::timeout(CONNECT_TIMEOUT, self.connect(&host, port, is_tls)).await;
@@ -80,8 +85,26 @@ impl Client {
         time::timeout(CALL_TIMEOUT, call).await.map_err(|_| unavailable(&host, "no answer in time"))?
     }
 
-    /// Connects to an address that is allowed. The name is looked up once: what was checked is what is connected to.
     async fn connect(&self, host: &str, port: u16, is_tls: bool) -> Result<Box<dyn Stream>, HttpFailure> {
+        let stream = self.reach(host, port).await?;
+        if is_tls { self.encrypt(host, stream, &[]).await } else { Ok(Box::new(stream)) }
+    }
+
+    /// For gRPC, which names no scheme: over TLS, except to an address that is not public and not at the port of TLS. Which
+    /// it is depends on what is connected to, so that no name and no answer of a name server turns a call to elsewhere into
+    /// one that can be read.
+    pub(super) async fn connect_grpc(&self, host: &str, port: u16) -> Result<(Box<dyn Stream>, Scheme), HttpFailure> {
+        let stream = self.reach(host, port).await?;
+        let peer = stream.peer_addr().map_err(|error| unavailable(host, &error.to_string()))?;
+        if needs_tls(peer) {
+            Ok((self.encrypt(host, stream, &[HTTP_2]).await?, Scheme::HTTPS))
+        } else {
+            Ok((Box::new(stream), Scheme::HTTP))
+        }
+    }
+
+    /// Connects to an address that is allowed. The name is looked up once: what was checked is what is connected to.
+    async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, HttpFailure> {
         let found: Vec<SocketAddr> = match lookup_host((host, port)).await {
             Ok(found) => found.collect(),
             Err(error) => return Err(unavailable(host, &error.to_string())),
@@ -94,16 +117,28 @@ impl Client {
             return Err(HttpFailure::Refused(message));
         }
         let stream = TcpStream::connect(allowed.as_slice()).await;
-        let stream = stream.map_err(|error| unavailable(host, &error.to_string()))?;
-        if !is_tls {
-            return Ok(Box::new(stream));
-        }
+        stream.map_err(|error| unavailable(host, &error.to_string()))
+    }
+
+    async fn encrypt(
+        &self,
+        host: &str,
+        stream: TcpStream,
+        protocols: &[&[u8]],
+    ) -> Result<Box<dyn Stream>, HttpFailure> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| refused("the host's name cannot be checked"))?;
         let tls = self.tls.get_or_init(connector).as_ref();
         let tls = tls.ok_or_else(|| unavailable(host, "this worker has no certificates to check servers against"))?;
-        let stream = tls.connect(name, stream).await.map_err(|error| unavailable(host, &error.to_string()))?;
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let stream = tls.with_alpn(protocols).connect(name, stream).await;
+        let stream = stream.map_err(|error| unavailable(host, &error.to_string()))?;
         Ok(Box::new(stream))
     }
+}
+
+/// Whether a call over gRPC to this address is encrypted.
+fn needs_tls(peer: SocketAddr) -> bool {
+    peer.port() == TLS_PORT || is_public(peer.ip())
 }
 
 /// Servers are checked against the certificates that the system trusts.
@@ -183,4 +218,20 @@ fn refused(reason: &str) -> HttpFailure {
 
 fn unavailable(host: &str, reason: &str) -> HttpFailure {
     HttpFailure::Unavailable(format!("{host}: {reason}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_over_grpc_is_encrypted_unless_it_stays_in_a_network_of_ones_own() {
+        for address in ["93.184.216.34:50051", "[2606:4700::1111]:50051", "10.1.0.1:443", "127.0.0.1:443"] {
+            assert!(needs_tls(address.parse().unwrap()), "{address}");
+        }
+        for address in ["10.1.0.1:50051", "127.0.0.1:50051", "[fd00::1]:8443", "[::ffff:10.1.0.1]:50051"] {
+            assert!(!needs_tls(address.parse().unwrap()), "{address}");
+        }
+    }
 }

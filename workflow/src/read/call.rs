@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What can be called: a service, and what Quorate does itself.
-const FUNCTIONS: [&str; 5] = ["comment", "http", "mail", "updateRecord", "webhook"];
+const FUNCTIONS: [&str; 6] = ["comment", "grpc", "http", "mail", "updateRecord", "webhook"];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -28,7 +28,7 @@ impl Reader {
         let function = self.text(node, &path)?;
         if !FUNCTIONS.contains(&function) {
             let what = match function {
-                "grpc" | "openapi" | "asyncapi" | "a2a" | "mcp" => format!("`call: {function}` is not supported"),
+                "openapi" | "asyncapi" | "a2a" | "mcp" => format!("`call: {function}` is not supported"),
                 _ => format!("there is no function `{function}`"),
             };
             let known: Vec<String> = FUNCTIONS.iter().map(|name| format!("`{name}`")).collect();
@@ -43,6 +43,7 @@ impl Reader {
         match function {
             "comment" => self.comment(with, &path, names).map(Action::Comment),
             "updateRecord" => self.update_record(with, &path, names).map(Action::UpdateRecord),
+            "grpc" => self.grpc(with, &path, names).map(|call| Action::Grpc(Box::new(call))),
             "mail" => self.mail(with, &path, names).map(|call| Action::Mail(Box::new(call))),
             "webhook" => self.webhook(with, &path, names).map(|call| Action::Webhook(Box::new(call))),
             _ => self.http(with, &path, names).map(|call| Action::Http(Box::new(call))),
@@ -57,7 +58,7 @@ impl Reader {
                 self.missing(node, path, needed);
             }
         }
-        // The only place where secrets are known: what leaves the worker here is not kept.
+        // Secrets are known where something leaves the worker, which is not kept.
         let names = names.with(&["input", "secrets"]);
         let method = fields.get("method").and_then(|node| self.method(node, &path.field("method")));
         let endpoint = fields.get("endpoint").and_then(|node| self.endpoint(node, &path.field("endpoint"), &names));
@@ -138,7 +139,7 @@ impl Reader {
     }
 
     /// An authentication, or the name of one of `use.authentications`.
-    fn authentication(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<Authentication> {
+    pub(super) fn authentication(&mut self, node: &Node, path: &Path, names: &[String]) -> Option<Authentication> {
         if let Content::Object(fields) = &node.content
             && let [field] = fields.as_slice()
             && field.name == "use"

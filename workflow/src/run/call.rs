@@ -33,7 +33,7 @@ impl Interpreter<'_> {
         for (name, template) in &call.headers {
             headers.push((name.to_ascii_lowercase(), self.text(name, template, on, around).await?));
         }
-        headers.extend(self.authorization(&call.endpoint, on, around).await?);
+        headers.extend(self.authorization(call.endpoint.authentication.as_ref(), on, around).await?);
         let mut body = Vec::new();
         if let Some(template) = &call.body {
             let (bytes, media) = match self.fill(template, on, around).await? {
@@ -70,7 +70,7 @@ impl Interpreter<'_> {
             ("webhook-timestamp".to_owned(), at.to_string()),
             ("webhook-signature".to_owned(), signature),
         ];
-        headers.extend(self.authorization(&call.endpoint, on, around).await?);
+        headers.extend(self.authorization(call.endpoint.authentication.as_ref(), on, around).await?);
         let request = HttpRequest { method: "POST".to_owned(), uri: uri.clone(), headers, body };
         let response = self.send(request).await?;
         http::check_status(&uri, response.status, http::SUCCESS_LAST)?;
@@ -207,13 +207,13 @@ impl Interpreter<'_> {
     }
 
     /// The header that shows who calls.
-    async fn authorization(
+    pub(super) async fn authorization(
         &self,
-        endpoint: &Endpoint,
+        authentication: Option<&Authentication>,
         on: &Value,
         around: &Surroundings,
     ) -> Result<Option<(String, String)>, Problem> {
-        let value = match &endpoint.authentication {
+        let value = match authentication {
             None => return Ok(None),
             Some(Authentication::Bearer { token }) => {
                 format!("Bearer {}", self.text("token", token, on, around).await?)
