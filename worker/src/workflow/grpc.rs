@@ -47,6 +47,9 @@ const FILE: &str = "flow.proto";
 /// How many proto files are kept compiled: as many as workflows.
 const COMPILED_MAX: usize = super::COMPILED_MAX;
 
+/// What tonic says of an answer that is larger than it may be, as if the service had said it.
+const TOO_LARGE: &str = "Error, decoded message length too large";
+
 /// What stands before a message: whether it is compressed, and its length.
 const FRAME_BYTES: usize = 5;
 
@@ -280,6 +283,9 @@ impl io::Write for Bounded {
 fn said(host: &str, status: &Status) -> GrpcFailure {
     if let Some(cause) = std::error::Error::source(status) {
         return unavailable(host, &cause.to_string());
+    }
+    if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE) {
+        return unavailable(host, &format!("the answer has more than {VALUE_BYTES_MAX} bytes"));
     }
     let code = match status.code() {
         // It is no error, and none comes with it.
