@@ -202,14 +202,14 @@ on_every_backend! {
     async fn what_a_worker_cannot_run_is_refused_with_its_line(backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let admin = system.caller("admin");
-        let definition = flows("example.com").replacen("call: http", "call: grpc", 1);
+        let definition = flows("example.com").replacen("call: http", "call: asyncapi", 1);
         let definition = definition.split("---").next().unwrap().to_owned();
         let request =
             FlowServicePublishRequest { definition, activate: true, request_id: uuid::Uuid::now_v7().to_string() };
         let answer = admin.flows().publish(request).await;
         let message = format!("{answer:?}");
         assert_eq!(refused(answer), (Code::InvalidArgument, "DEFINITION_INVALID".to_owned()));
-        assert!(message.contains("`call: grpc` is not supported"), "{message}");
+        assert!(message.contains("`call: asyncapi` is not supported"), "{message}");
         system.end().await;
     }
 }
