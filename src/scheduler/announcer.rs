@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use quorate_engine::{
     event::Event,
     evolve::{begin, evolve},
@@ -26,7 +26,7 @@ use crate::{
     queue::{LifecycleEvent, Published},
 };
 
-use super::{Shared, lane::PUBLISH_GRACE, lifecycle};
+use super::{Shared, lane::PUBLISH_GRACE, lifecycle, publisher::after};
 
 /// How many commits may wait for the announcer. What finds no room is left to the relay: it is stored.
 const WAITING_MAX: usize = 4_096;
@@ -238,8 +238,4 @@ fn rest(history: History, confirmed: u64) -> Result<Committed, quorate_engine::e
         }
     }
     Ok(Committed { tenant: history.tenant, submission: history.submission, before: before.map(Arc::new), events })
-}
-
-fn after(at: Timestamp, duration: SignedDuration) -> Timestamp {
-    at.checked_add(duration).unwrap_or(Timestamp::MAX)
 }

@@ -112,22 +112,13 @@ pub fn message(state: &Submission, sequence: u64, event: &Event) -> Option<Lifec
     let mut data = subject(state);
     place_of(state, place, &mut data);
     data.extend(more);
-    let submission = state.id.to_string();
-    let body = json!({
-        "specversion": "1.0",
-        "id": format!("{submission}/{sequence}"),
+    let own = json!({
         "source": format!("/quorate/{}", state.tenant),
         "type": format!("quorate.{}", of.as_str()),
-        "subject": submission,
-        "time": event.at.to_string(),
-        // Twenty digits hold every number, so that the texts sort as the numbers do.
-        "sequence": format!("{sequence:020}"),
-        "partitionkey": submission,
         "datacontenttype": "application/json",
         "data": data,
     });
-    let id = format!("{}/{sequence}", state.id);
-    Some(LifecycleEvent { routing_key: of.as_str().to_owned(), id, sequence, body })
+    Some(cloud_event(state, sequence, event, of.as_str().to_owned(), object(own)))
 }
 
 /// The message of what a flow tells, in the flow's words. Its routing key begins with what none of ours does, so that nobody takes
@@ -138,32 +129,42 @@ fn flow_message(
     event: &Event,
     (flow, emitted): (&str, &EmittedEvent),
 ) -> LifecycleEvent {
+    let source = emitted.source.clone().unwrap_or_else(|| format!("/quorate/{}/flows/{flow}", state.tenant));
+    let mut own = object(json!({ "source": source, "type": emitted.event_type }));
+    if let Some(subject) = &emitted.subject {
+        own.insert("subject".to_owned(), json!(subject));
+    }
+    if let Some(schema) = &emitted.data_schema {
+        own.insert("dataschema".to_owned(), json!(schema));
+    }
+    if let Some(data) = &emitted.data {
+        own.insert("datacontenttype".to_owned(), json!("application/json"));
+        own.insert("data".to_owned(), data.clone());
+    }
+    cloud_event(state, sequence, event, format!("{FLOW_EVENTS}{}", emitted.event_type), own)
+}
+
+/// A message with what all have in common, and with attributes of its own. It is about the submission where these do not say otherwise.
+fn cloud_event(
+    state: &Submission,
+    sequence: u64,
+    event: &Event,
+    routing_key: String,
+    own: Map<String, Json>,
+) -> LifecycleEvent {
     let submission = state.id.to_string();
     let id = format!("{submission}/{sequence}");
-    let source = emitted.source.clone().unwrap_or_else(|| format!("/quorate/{}/flows/{flow}", state.tenant));
     let mut body = object(json!({
         "specversion": "1.0",
         "id": id,
-        "source": source,
-        "type": emitted.event_type,
-        "subject": emitted.subject.as_ref().unwrap_or(&submission),
+        "subject": submission,
         "time": event.at.to_string(),
+        // Twenty digits hold every number, so that the texts sort as the numbers do.
         "sequence": format!("{sequence:020}"),
         "partitionkey": submission,
     }));
-    if let Some(schema) = &emitted.data_schema {
-        body.insert("dataschema".to_owned(), json!(schema));
-    }
-    if let Some(data) = &emitted.data {
-        body.insert("datacontenttype".to_owned(), json!("application/json"));
-        body.insert("data".to_owned(), data.clone());
-    }
-    LifecycleEvent {
-        routing_key: format!("{FLOW_EVENTS}{}", emitted.event_type),
-        id,
-        sequence,
-        body: Json::Object(body),
-    }
+    body.extend(own);
+    LifecycleEvent { routing_key, id, sequence, body: Json::Object(body) }
 }
 
 /// What every message says of the submission.

@@ -178,6 +178,7 @@ fn redelivery_interval(shared: &Shared, deliveries: u32) -> SignedDuration {
         .min(REDELIVERY_INTERVAL_MAX)
 }
 
-fn after(at: Timestamp, duration: SignedDuration) -> Timestamp {
+/// A moment so much later, or the last one that there is.
+pub(super) fn after(at: Timestamp, duration: SignedDuration) -> Timestamp {
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
