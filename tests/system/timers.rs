@@ -1,5 +1,7 @@
 //! Moments of approval steps: what follows from time alone, on a server that runs, and on one that did not.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use quorate::proto::v1::{self, Event, SubmissionStatus, Verdict, VersionStatus, WorkItem, WorkItemStatus};
 use serde_json::json;
 use tonic::Code;
@@ -53,22 +55,20 @@ stages:
     steps: [{ name: sign, approval: { assign: [{ user: bob }], calendar: office, due: { business: 1h } } }]
 ";
 
-/// Opens for an hour in the middle of the night, on every day.
-const OFFICE: &str = "\
-apiVersion: quorate/v1
-kind: Calendar
-name: office
-title: The small hours
-time_zone: Asia/Tokyo
-hours:
-  monday: ['03:00-04:00']
-  tuesday: ['03:00-04:00']
-  wednesday: ['03:00-04:00']
-  thursday: ['03:00-04:00']
-  friday: ['03:00-04:00']
-  saturday: ['03:00-04:00']
-  sunday: ['03:00-04:00']
-";
+/// An office that opens at this hour for an hour, on every day.
+fn office(opens: i64) -> String {
+    let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let hours = days.map(|day| format!("  {day}: ['{opens:02}:00-{:02}:00']\n", opens + 1)).concat();
+    let head = "apiVersion: quorate/v1\nkind: Calendar\nname: office\ntitle: One hour a day\ntime_zone: Asia/Tokyo";
+    format!("{head}\nhours:\n{hours}")
+}
+
+/// An hour of the day that begins in six hours by UTC and in 21 by Tokyo's time, whose clock is nine hours ahead: an
+/// office that opens then is closed in both as long as a test runs, and an hour of business ends when it first closes.
+fn an_hour_far_off() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    (i64::try_from(now).unwrap() / 3_600 + 6).rem_euclid(24)
+}
 
 fn count(events: &[Event], kind: &str) -> usize {
     events.iter().filter(|event| event.kind == kind).count()
@@ -118,28 +118,30 @@ on_every_backend! {
     async fn a_due_date_in_business_time_is_that_of_the_calendar_that_is_active(backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        let opens = an_hour_far_off();
+        let office = office(opens);
         let unknown = admin.processes().publish(publish(IN_BUSINESS_TIME)).await.unwrap_err();
         assert_eq!(unknown.code(), Code::InvalidArgument);
         assert!(fields(&unknown)[0].ends_with("stages[0].steps[0].approval.calendar"), "{:?}", fields(&unknown));
-        let never = admin.publish_calendar(&OFFICE.replace("Asia/Tokyo", "Mars/Olympus")).await.unwrap_err();
+        let never = admin.publish_calendar(&office.replace("Asia/Tokyo", "Mars/Olympus")).await.unwrap_err();
         assert_eq!(fields(&never), ["5:12 time_zone"]);
-        let refused_to = ann.publish_calendar(OFFICE).await;
+        let refused_to = ann.publish_calendar(&office).await;
         assert_eq!(refused(refused_to), (Code::PermissionDenied, "ROLE_MISSING".into()));
 
-        let first = admin.publish_calendar(OFFICE).await.unwrap();
+        let first = admin.publish_calendar(&office).await.unwrap();
         assert_eq!((first.version, first.status(), first.time_zone.as_str()), (1, VersionStatus::Active, "Asia/Tokyo"));
-        assert_eq!(admin.publish_calendar(OFFICE).await.unwrap(), first, "the same text is the same version");
+        assert_eq!(admin.publish_calendar(&office).await.unwrap(), first, "the same text is the same version");
         admin.publish_process(IN_BUSINESS_TIME).await;
         let id = ann.submit("in-business-time", json!({})).await.id;
         let due = system.caller("bob").item_of(&id).await.due_at.unwrap().seconds;
-        assert_eq!(due.rem_euclid(86_400), 19 * 3_600, "at four in the morning in Tokyo");
+        assert_eq!((due + 9 * 3_600).rem_euclid(86_400), (opens + 1) % 24 * 3_600, "when it closes in Tokyo");
 
-        let second = admin.publish_calendar(&OFFICE.replace("Asia/Tokyo", "UTC")).await.unwrap();
+        let second = admin.publish_calendar(&office.replace("Asia/Tokyo", "UTC")).await.unwrap();
         assert_eq!((second.version, second.status()), (2, VersionStatus::Active));
         assert_eq!(ann.get(&id).await.stages[0].steps[0].due_at.unwrap().seconds, due, "what has started is fixed");
         let next = ann.submit("in-business-time", json!({})).await.id;
         let due = system.caller("bob").item_of(&next).await.due_at.unwrap().seconds;
-        assert_eq!(due.rem_euclid(86_400), 4 * 3_600);
+        assert_eq!(due.rem_euclid(86_400), (opens + 1) % 24 * 3_600, "when it closes by UTC");
 
         let back = v1::CalendarServiceActivateRequest { name: "office".to_owned(), version: 1, ..Default::default() };
         let back = admin.calendars().activate(back).await.unwrap().into_inner().calendar.unwrap();
@@ -154,7 +156,7 @@ on_every_backend! {
         let system = System::start_without_worker(backend).await;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("office.yaml");
-        std::fs::write(&file, format!("{IN_BUSINESS_TIME}---\n{OFFICE}")).unwrap();
+        std::fs::write(&file, format!("{IN_BUSINESS_TIME}---\n{}", office(3))).unwrap();
         let server = format!("http://{}", system.server.address);
         let run = |args: &[&str]| {
             let mut command = quorate();
@@ -166,7 +168,7 @@ on_every_backend! {
         assert_eq!(applied, "calendar office: version 1 active\nprocess in-business-time: version 1 active\n");
         assert!(run(&["apply", "-f", file]).starts_with("calendar office: unchanged (version 1)\n"));
         let listed = run(&["list", "calendars"]);
-        assert!(listed.lines().nth(1).unwrap().contains("Asia/Tokyo  The small hours"), "{listed}");
+        assert!(listed.lines().nth(1).unwrap().contains("Asia/Tokyo  One hour a day"), "{listed}");
         assert!(run(&["get", "calendar", "office"]).contains("kind: Calendar"));
         assert_eq!(run(&["activate", "calendar", "office"]), "calendar office: version 1 active\n");
         system.end().await;
