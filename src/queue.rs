@@ -23,6 +23,9 @@ pub use topology::{Names, QueueType, TASK_QUEUE_NAME_MAX, is_task_queue_name};
 /// The bound of a job's or a report's JSON, in bytes (DESIGN 6).
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// What an attempt fails with whose result cannot be taken.
+pub(crate) const OUTPUT_INVALID: &str = "OUTPUT_INVALID";
+
 /// What became of one published job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Published {

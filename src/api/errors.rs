@@ -150,7 +150,9 @@ pub(super) fn store(error: &StoreError) -> Status {
 
 pub(super) fn report(error: ReportError) -> Status {
     match error {
-        ReportError::Malformed { field, reason } => invalid_field(format!("report.{field}"), reason),
+        ReportError::Malformed { field, reason } | ReportError::ResultInvalid { field, reason } => {
+            invalid_field(format!("report.{field}"), reason)
+        }
         ReportError::Rejected(rejection) => rejected(rejection),
     }
 }

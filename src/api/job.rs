@@ -150,7 +150,8 @@ impl JobService for Api {
         let (job, attempt) = (report.job.clone(), report.attempt);
         let ends = matches!(report.status.as_str(), "COMPLETED" | "FAILED");
         let outcome = self.scheduler.report(&principal.tenant, report).await;
-        let dead = matches!(&outcome, Err(ReportError::Rejected(Rejection::Refused(_))));
+        let dead =
+            matches!(&outcome, Err(ReportError::Rejected(Rejection::Refused(_)) | ReportError::ResultInvalid { .. }));
         if dead || (ends && outcome.is_ok()) {
             for delivery in self.held.take(&job, attempt) {
                 if let Err(error) = delivery.acknowledge().await {

@@ -14,19 +14,19 @@ const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadData {
     /// A number that JSON cannot write.
-    #[error("{path}: a number has to be finite")]
+    #[error("{path}: {}", self.problem())]
     NotFinite {
         /// Where in the data.
         path: String,
     },
     /// A text with the character U+0000, which the store cannot keep.
-    #[error("{path}: a text must not hold the character U+0000")]
+    #[error("{path}: {}", self.problem())]
     Nul {
         /// Where in the data.
         path: String,
     },
     /// Nested too deep.
-    #[error("{path}: nested deeper than {DEPTH_MAX} levels")]
+    #[error("{path}: {}", self.problem())]
     TooDeep {
         /// Where in the data.
         path: String,
@@ -38,6 +38,15 @@ impl BadData {
     pub fn path(&self) -> &str {
         match self {
             Self::NotFinite { path } | Self::Nul { path } | Self::TooDeep { path } => path,
+        }
+    }
+
+    /// What is wrong there.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::NotFinite { .. } => "a number has to be finite".to_owned(),
+            Self::Nul { .. } => "a text must not hold the character U+0000".to_owned(),
+            Self::TooDeep { .. } => format!("nested deeper than {DEPTH_MAX} levels"),
         }
     }
 }

@@ -18,10 +18,10 @@ use self::{
 use crate::{
     proto::{
         self,
-        v1::{Job, JobReport, RecordChange},
+        v1::{Job, JobError, JobReport, RecordChange},
     },
     queue::{
-        BODY_BYTES_MAX, Delivery, LifecycleEvent, Names, Published, Queue, QueueType, QueueUnavailable,
+        BODY_BYTES_MAX, Delivery, LifecycleEvent, Names, OUTPUT_INVALID, Published, Queue, QueueType, QueueUnavailable,
         TASK_QUEUE_NAME_MAX, is_task_queue_name, topology,
     },
 };
@@ -228,7 +228,7 @@ impl Queue for RabbitQueue {
     }
 
     fn reports(&self) -> BoxStream<'static, Delivery<JobReport>> {
-        self.consume(Source::Results, RESULTS_PREFETCH).stream()
+        self.consume(Source::Results, RESULTS_PREFETCH).stream_with(result_that_cannot_be_read)
     }
 
     fn record_changes(&self) -> BoxStream<'static, Delivery<RecordChange>> {
@@ -269,4 +269,22 @@ impl Queue for RabbitQueue {
         self.publishing.clone().closed().await;
         self.consuming.clone().closed().await;
     }
+}
+
+/// What a flow's result says that cannot be read, or is too large, where it is known of which attempt it is: that this has failed, for
+/// good. Who sent it is done with the attempt, and would come to the same result again.
+fn result_that_cannot_be_read(body: &[u8], reason: &str) -> Option<JobReport> {
+    #[derive(serde::Deserialize)]
+    struct Attempt {
+        job: String,
+        attempt: u32,
+        token: String,
+        status: String,
+    }
+    let Attempt { job, attempt, token, status } = serde_json::from_slice(body).ok()?;
+    if !matches!(status.as_str(), "COMPLETED" | "FAILED") {
+        return None;
+    }
+    let error = JobError { code: OUTPUT_INVALID.to_owned(), message: reason.to_owned(), retryable: Some(false) };
+    Some(JobReport { job, attempt, token, status: "FAILED".to_owned(), error: Some(error), ..JobReport::default() })
 }

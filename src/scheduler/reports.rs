@@ -19,7 +19,7 @@ use crate::{
         v1::{self, JobReport, job_effect::Effect},
         value::{self, BadData},
     },
-    queue::Delivery,
+    queue::{Delivery, OUTPUT_INVALID},
 };
 
 use super::{Answer, Ask, Rejection, Request, Scheduler};
@@ -43,6 +43,8 @@ const EVENT_ATTRIBUTE_BYTES_MAX: usize = 500;
 /// What the types of Quorate's own events begin with.
 const OWN_TYPES: &str = "quorate.";
 
+const EFFECTS_OF_COMPLETED: &str = "belong to COMPLETED";
+
 /// Why a report cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -54,9 +56,37 @@ pub enum ReportError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It is the result of a flow, and cannot be read: no further delivery will mend it, and so the attempt has failed by it, for good.
+    #[error("{field}: {reason}")]
+    ResultInvalid {
+        /// The field that is wrong.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The lane's answer.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+}
+
+/// A field of a report that is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{field}: {reason}")]
+struct FieldError {
+    field: String,
+    reason: String,
+}
+
+impl From<FieldError> for ReportError {
+    fn from(FieldError { field, reason }: FieldError) -> Self {
+        Self::Malformed { field, reason }
+    }
+}
+
+impl From<BadData> for FieldError {
+    fn from(error: BadData) -> Self {
+        Self { field: error.path().to_owned(), reason: error.problem().to_owned() }
+    }
 }
 
 impl Scheduler {
@@ -66,7 +96,7 @@ impl Scheduler {
         match &applied {
             Ok(_) => COUNTED.report_applied(),
             Err(ReportError::Rejected(Rejection::Refused(refusal))) => COUNTED.report_refused(refusal.reason()),
-            Err(ReportError::Malformed { .. }) => COUNTED.report_malformed(),
+            Err(ReportError::Malformed { .. } | ReportError::ResultInvalid { .. }) => COUNTED.report_malformed(),
             // It comes again.
             Err(ReportError::Rejected(_)) => {}
         }
@@ -75,15 +105,19 @@ impl Scheduler {
 
     async fn apply(&self, tenant: &Tenant, report: JobReport) -> Result<Answer, ReportError> {
         let job = report.job.clone();
-        let report = read(report)?;
-        let submission = report.token.submission().ok_or_else(|| malformed("token", "is not a token"))?;
+        let (report, invalid) = read(report)?;
+        let submission = report.token.submission().ok_or_else(|| wrong("token", "is not a token"))?;
         let ask = Ask::Command(Command::Report(report));
         let request = Request { tenant: tenant.clone(), submission, ask, key: None };
         let answer = self.ask_in_turn(request).await;
         if let Err(Rejection::Refused(refusal)) = &answer {
             tracing::info!(job.id = job, reason = refusal.reason(), "a report was refused");
         }
-        Ok(answer?)
+        let answer = answer?;
+        match invalid {
+            None => Ok(answer),
+            Some(FieldError { field, reason }) => Err(ReportError::ResultInvalid { field, reason }),
+        }
     }
 }
 
@@ -105,7 +139,7 @@ async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobRep
     let settled = match scheduler.report(tenant, body).await {
         // What is refused will never be right.
         Ok(_) | Err(ReportError::Rejected(Rejection::Refused(_))) => acknowledge.acknowledge().await,
-        Err(ReportError::Malformed { field, reason }) => {
+        Err(ReportError::Malformed { field, reason } | ReportError::ResultInvalid { field, reason }) => {
             tracing::warn!(job.id = job, field, reason, "a report was buried");
             acknowledge.bury(&format!("{field}: {reason}")).await
         }
@@ -121,75 +155,88 @@ async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobRep
     }
 }
 
-fn read(report: JobReport) -> Result<Report, ReportError> {
-    let job: JobId = report.job.parse().map_err(|_| malformed("job", "is not a job's id"))?;
-    let token = Token::parse(&report.token).ok_or_else(|| malformed("token", "is not a token"))?;
-    if report.status != "COMPLETED" && !report.effects.is_empty() {
-        // Lest somebody takes for applied what never is.
-        return Err(malformed("effects", "belong to COMPLETED"));
-    }
-    let outcome = match report.status.as_str() {
-        "STARTED" => ReportOutcome::Started { worker: clean(&report.worker) },
-        "HEARTBEAT" => ReportOutcome::Heartbeat,
-        "COMPLETED" => ReportOutcome::Completed {
-            output: match &report.output {
-                Some(output) => value::to_json(output, "output").map_err(|error| bad_data(&error))?,
-                None => Json::Object(serde_json::Map::new()),
-            },
-            effects: effects(report.effects)?,
+/// What a worker says. Where it is the result of a flow and cannot be read, it says that the attempt has failed: the worker is done with
+/// it, and would come to the same result again. Then also what is wrong.
+fn read(report: JobReport) -> Result<(Report, Option<FieldError>), FieldError> {
+    let job: JobId = report.job.parse().map_err(|_| wrong("job", "is not a job's id"))?;
+    let token = Token::parse(&report.token).ok_or_else(|| wrong("token", "is not a token"))?;
+    let attempt = report.attempt;
+    let (outcome, invalid) = match report.status.as_str() {
+        "COMPLETED" | "FAILED" => match read_result(report) {
+            Ok(outcome) => (outcome, None),
+            Err(error) => (result_invalid(&error), Some(error)),
         },
-        "FAILED" => {
-            let error = report.error.unwrap_or_default();
-            let code = if error.code.is_empty() { "FAILED".to_owned() } else { error.code };
-            let retryable = error.retryable.unwrap_or(true);
-            ReportOutcome::Failed { code: clean(&code), message: clean(&error.message), retryable }
-        }
-        _ => return Err(malformed("status", "is none of STARTED, HEARTBEAT, COMPLETED, FAILED")),
+        // Lest somebody takes for applied what never is.
+        "STARTED" | "HEARTBEAT" if !report.effects.is_empty() => return Err(wrong("effects", EFFECTS_OF_COMPLETED)),
+        "STARTED" => (ReportOutcome::Started { worker: clean(&report.worker) }, None),
+        "HEARTBEAT" => (ReportOutcome::Heartbeat, None),
+        _ => return Err(wrong("status", "is none of STARTED, HEARTBEAT, COMPLETED, FAILED")),
     };
-    Ok(Report { job, attempt: report.attempt, token, outcome })
+    Ok((Report { job, attempt, token, outcome }, invalid))
 }
 
-fn effects(effects: Vec<v1::JobEffect>) -> Result<Vec<FlowEffect>, ReportError> {
+fn read_result(report: JobReport) -> Result<ReportOutcome, FieldError> {
+    if report.status == "COMPLETED" {
+        let output = match &report.output {
+            Some(output) => value::to_json(output, "output")?,
+            None => Json::Object(serde_json::Map::new()),
+        };
+        return Ok(ReportOutcome::Completed { output, effects: effects(report.effects)? });
+    }
+    if !report.effects.is_empty() {
+        return Err(wrong("effects", EFFECTS_OF_COMPLETED));
+    }
+    let error = report.error.unwrap_or_default();
+    let code = if error.code.is_empty() { "FAILED".to_owned() } else { error.code };
+    let retryable = error.retryable.unwrap_or(true);
+    Ok(ReportOutcome::Failed { code: clean(&code), message: clean(&error.message), retryable })
+}
+
+/// The failure of an attempt by a result that cannot be read.
+fn result_invalid(error: &FieldError) -> ReportOutcome {
+    ReportOutcome::Failed { code: OUTPUT_INVALID.to_owned(), message: clean(&error.to_string()), retryable: false }
+}
+
+fn effects(effects: Vec<v1::JobEffect>) -> Result<Vec<FlowEffect>, FieldError> {
     if effects.len() > EFFECTS_MAX {
-        return Err(malformed("effects", &format!("are {}: at most {EFFECTS_MAX} are allowed", effects.len())));
+        return Err(wrong("effects", &format!("are {}: at most {EFFECTS_MAX} are allowed", effects.len())));
     }
     effects.into_iter().enumerate().map(|(index, effect)| read_effect(&format!("effects[{index}]"), effect)).collect()
 }
 
-fn read_effect(field: &str, effect: v1::JobEffect) -> Result<FlowEffect, ReportError> {
+fn read_effect(field: &str, effect: v1::JobEffect) -> Result<FlowEffect, FieldError> {
     match effect.effect {
-        None => Err(malformed(field, "has to be one of comment, record_patch and event")),
+        None => Err(wrong(field, "has to be one of comment, record_patch and event")),
         Some(Effect::Comment(comment)) => {
             let field = format!("{field}.comment");
             if comment.trim().is_empty() {
-                return Err(malformed(&field, "must not be empty"));
+                return Err(wrong(&field, "must not be empty"));
             }
             Ok(FlowEffect::Comment(text(&field, comment, COMMENT_BYTES_MAX)?))
         }
         Some(Effect::RecordPatch(patch)) => {
-            let patch = value::to_json(&patch, &format!("{field}.record_patch")).map_err(|error| bad_data(&error))?;
-            Ok(FlowEffect::RecordPatch(patch))
+            Ok(FlowEffect::RecordPatch(value::to_json(&patch, &format!("{field}.record_patch"))?))
         }
         Some(Effect::Event(event)) => Ok(FlowEffect::Emit(read_event(&format!("{field}.event"), event)?)),
     }
 }
 
-fn read_event(field: &str, event: v1::EmittedEvent) -> Result<EmittedEvent, ReportError> {
+fn read_event(field: &str, event: v1::EmittedEvent) -> Result<EmittedEvent, FieldError> {
     let is_type = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let length = event.r#type.len();
     if !(1..=EVENT_TYPE_BYTES_MAX).contains(&length) || !event.r#type.bytes().all(is_type) {
         let reason = format!("has to be 1 to {EVENT_TYPE_BYTES_MAX} of A-Z a-z 0-9 . _ -");
-        return Err(malformed(&format!("{field}.type"), &reason));
+        return Err(wrong(&format!("{field}.type"), &reason));
     }
     if event.r#type.starts_with(OWN_TYPES) {
-        return Err(malformed(
+        return Err(wrong(
             &format!("{field}.type"),
             "must not begin with `quorate.`: these tell what Quorate has done",
         ));
     }
     let attribute = |name: &str, value: String| {
         let value = text(&format!("{field}.{name}"), value, EVENT_ATTRIBUTE_BYTES_MAX)?;
-        Ok::<_, ReportError>(Some(value).filter(|value| !value.is_empty()))
+        Ok::<_, FieldError>(Some(value).filter(|value| !value.is_empty()))
     };
     let data = event.data.map(|data| value::value_to_json(&data, &format!("{field}.data")));
     Ok(EmittedEvent {
@@ -197,17 +244,17 @@ fn read_event(field: &str, event: v1::EmittedEvent) -> Result<EmittedEvent, Repo
         source: attribute("source", event.source)?,
         subject: attribute("subject", event.subject)?,
         data_schema: attribute("dataschema", event.dataschema)?,
-        data: data.transpose().map_err(|error| bad_data(&error))?,
+        data: data.transpose()?,
     })
 }
 
 /// A text that is told to others: within its bound, and without what they cannot show.
-fn text(field: &str, text: String, bytes_max: usize) -> Result<String, ReportError> {
+fn text(field: &str, text: String, bytes_max: usize) -> Result<String, FieldError> {
     if text.len() > bytes_max {
-        return Err(malformed(field, &format!("has {} bytes: at most {bytes_max} are allowed", text.len())));
+        return Err(wrong(field, &format!("has {} bytes: at most {bytes_max} are allowed", text.len())));
     }
     if text.contains('\0') {
-        return Err(malformed(field, "must not hold the character U+0000"));
+        return Err(wrong(field, "must not hold the character U+0000"));
     }
     Ok(text)
 }
@@ -217,10 +264,6 @@ fn clean(text: &str) -> String {
     text.replace('\0', "")
 }
 
-fn malformed(field: &str, reason: &str) -> ReportError {
-    ReportError::Malformed { field: field.to_owned(), reason: reason.to_owned() }
-}
-
-fn bad_data(error: &BadData) -> ReportError {
-    ReportError::Malformed { field: error.path().to_owned(), reason: error.to_string() }
+fn wrong(field: &str, reason: &str) -> FieldError {
+    FieldError { field: field.to_owned(), reason: reason.to_owned() }
 }

@@ -86,21 +86,7 @@ on_every_backend! {
         let id = ann.submit("order", json!({ "amount": 5 })).await.id;
         let job = next(&mut jobs).await;
 
-        // What cannot be read is not a result: nothing of it is applied, and the attempt stays live.
         let good = effect(Effect::Comment("ordered".to_owned()));
-        let unreadable = JobReport {
-            effects: vec![good.clone(), effect(Effect::Comment(" ".to_owned()))],
-            ..completed(&job)
-        };
-        if let Some(broker) = &system.backend.broker {
-            broker.corner().put_report(&unreadable).await;
-            let (headers, _) = broker.corner().next_dead().await;
-            assert!(headers["x-quorate-reason"].contains("effects[1].comment"), "{headers:?}");
-        } else {
-            let status = report(&worker, unreadable).await.unwrap_err();
-            assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["report.effects[1].comment".into()]));
-        }
-
         let event = EmittedEvent {
             r#type: "com.example.ordered".to_owned(),
             subject: "PO-1".to_owned(),
@@ -145,6 +131,31 @@ on_every_backend! {
                 )
             );
         }
+        drop(jobs);
+        delete_task_queue(&system).await;
+        system.end().await;
+    }
+
+    async fn of_a_result_that_cannot_be_read_nothing_is_applied_and_its_attempt_has_failed(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann, worker) = (system.caller("admin"), system.caller("ann"), system.caller("worker"));
+        admin.publish_process(ORDER).await;
+        let mut jobs = stream(&worker).await;
+        let id = ann.submit("order", json!({ "amount": 5 })).await.id;
+        let effects = ["ordered", " "].map(|comment| effect(Effect::Comment(comment.to_owned()))).to_vec();
+        let unreadable = JobReport { effects, ..completed(&next(&mut jobs).await) };
+        if let Some(broker) = &system.backend.broker {
+            broker.corner().put_report(&unreadable).await;
+            let (headers, _) = broker.corner().next_dead().await;
+            assert!(headers["x-quorate-reason"].contains("effects[1].comment"), "{headers:?}");
+        } else {
+            let status = report(&worker, unreadable.clone()).await.unwrap_err();
+            assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["report.effects[1].comment".into()]));
+        }
+        let ended = ann.when_it_is(&id, SubmissionStatus::Error).await;
+        assert!(ended.failure.unwrap().message.contains("OUTPUT_INVALID: effects[1].comment: must not be empty"));
+        assert_eq!(reason(&report(&worker, unreadable).await.unwrap_err()), "ATTEMPT_NOT_LIVE");
+        assert_eq!(comments(&verified_history(&system.store, &id).await), []);
         drop(jobs);
         delete_task_queue(&system).await;
         system.end().await;

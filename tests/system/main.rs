@@ -38,6 +38,7 @@ mod records;
 mod refusals;
 mod replicas;
 mod requests;
+mod results;
 mod screens;
 mod task_queues;
 mod timers;

@@ -276,9 +276,9 @@ impl Attempt<'_> {
         let Value::Object(output) = output else {
             return self.failed(&FlowError::permanent("OUTPUT_NOT_OBJECT", "a flow has to return an object"));
         };
-        let Some(output) = json::struct_of(output) else {
-            let message = format!("the output is nested deeper than {} levels", json::DEPTH_MAX);
-            return self.failed(&FlowError::permanent("OUTPUT_INVALID", message));
+        let output = match json::struct_of(output) {
+            Ok(output) => output,
+            Err(error) => return self.failed(&FlowError::permanent("OUTPUT_INVALID", error.of("output"))),
         };
         let report = JobReport { output: Some(output), effects: self.effects.take(), ..self.report("COMPLETED") };
         if fits(&report) {

@@ -22,9 +22,6 @@ const TYPE_BYTES_MAX: usize = 200;
 /// How long an event's other attributes may be, in bytes: what the server takes.
 const ATTRIBUTE_BYTES_MAX: usize = 500;
 
-/// How deep patches and the data of events may be nested: what the server takes of any data.
-const DEPTH_MAX: usize = 24;
-
 /// Something that a flow tells other systems: a `CloudEvent`, whose other attributes the server makes.
 ///
 /// ```
@@ -101,8 +98,7 @@ impl EmittedEvent {
                 return Err(invalid(format!("the {name} of an event has to be at most {ATTRIBUTE_BYTES_MAX} bytes")));
             }
         }
-        let data =
-            self.data.clone().map(|data| json::value_within(data, DEPTH_MAX).ok_or_else(too_deep)).transpose()?;
+        let data = self.data.clone().map(json::message_of).transpose().map_err(|error| invalid(error.of("data")))?;
         Ok(proto::EmittedEvent {
             r#type: self.event_type.clone(),
             source: self.source.clone(),
@@ -128,7 +124,7 @@ impl Effects {
     pub(crate) fn patch_record(&self, patch: impl Serialize) -> Result<(), FlowError> {
         let patch = serde_json::to_value(patch).map_err(|error| invalid(error.to_string()))?;
         let Value::Object(patch) = patch else { return Err(invalid("a patch of the record is an object")) };
-        self.add(Effect::RecordPatch(json::struct_within(patch, DEPTH_MAX).ok_or_else(too_deep)?))
+        self.add(Effect::RecordPatch(json::struct_of(patch).map_err(|error| invalid(error.of("record_patch")))?))
     }
 
     pub(crate) fn emit(&self, event: &EmittedEvent) -> Result<(), FlowError> {
@@ -154,8 +150,4 @@ impl Effects {
 /// The same comes of every attempt.
 fn invalid(message: impl Into<String>) -> FlowError {
     FlowError::permanent("EFFECT_INVALID", message)
-}
-
-fn too_deep() -> FlowError {
-    invalid(format!("data is nested deeper than {DEPTH_MAX} levels"))
 }

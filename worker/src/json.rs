@@ -12,9 +12,8 @@ use serde_json::{
 
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// How deep objects and lists may lie within each other: readers of protobuf give up at 100 messages, of which one level
-/// takes three.
-pub(crate) const DEPTH_MAX: usize = 30;
+/// How deep objects and lists may lie within each other: what the server takes of any data.
+pub(crate) const DEPTH_MAX: usize = 24;
 
 /// Above 2^53 neighbouring integers share a double, so that printing digits would pretend a precision that is not there.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
@@ -91,39 +90,78 @@ pub(crate) fn value_of_proto(value: ProtoValue) -> Value {
     }
 }
 
-/// A flow's output. `None`: nested deeper than [`DEPTH_MAX`].
-pub(crate) fn struct_of(output: Map<String, Value>) -> Option<Struct> {
-    struct_within(output, DEPTH_MAX)
+/// Why data cannot be told to the server, and where in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadData {
+    /// From the outside in.
+    path: String,
+    problem: String,
 }
 
-/// Fields as a message. `None`: nested deeper than so many levels.
-pub(crate) fn struct_within(fields: Map<String, Value>, depth: usize) -> Option<Struct> {
-    let depth = depth.checked_sub(1)?;
-    let fields =
-        fields.into_iter().map(|(name, value)| Some((name, proto_of(value, depth)?))).collect::<Option<_>>()?;
-    Some(Struct { fields })
+impl BadData {
+    fn new(problem: impl Into<String>) -> Self {
+        Self { path: String::new(), problem: problem.into() }
+    }
+
+    /// Seen from one level further out, where it is this field or element.
+    fn within(self, part: &str) -> Self {
+        Self { path: format!("{part}{}", self.path), ..self }
+    }
+
+    /// For people: the place in what is called so, and what is wrong there.
+    pub(crate) fn of(&self, what: &str) -> String {
+        format!("{what}{}: {}", self.path, self.problem)
+    }
 }
 
-/// Any JSON as a message. `None`: nested deeper than so many levels.
-pub(crate) fn value_within(value: Value, depth: usize) -> Option<ProtoValue> {
-    proto_of(value, depth)
+/// Fields as a message.
+pub(crate) fn struct_of(fields: Map<String, Value>) -> Result<Struct, BadData> {
+    struct_within(fields, DEPTH_MAX)
 }
 
-fn proto_of(value: Value, depth: usize) -> Option<ProtoValue> {
+/// Any JSON as a message.
+pub(crate) fn message_of(value: Value) -> Result<ProtoValue, BadData> {
+    proto_of(value, DEPTH_MAX)
+}
+
+fn struct_within(fields: Map<String, Value>, depth: usize) -> Result<Struct, BadData> {
+    let depth = deeper(depth)?;
+    let field = |(name, value): (String, Value)| {
+        let read = check(&name).and_then(|()| proto_of(value, depth));
+        read.map_err(|error| error.within(&format!(".{name}"))).map(|value| (name, value))
+    };
+    Ok(Struct { fields: fields.into_iter().map(field).collect::<Result<_, _>>()? })
+}
+
+fn proto_of(value: Value, depth: usize) -> Result<ProtoValue, BadData> {
     let kind = match value {
         Value::Null => Kind::NullValue(0),
         Value::Bool(truth) => Kind::BoolValue(truth),
         // Only numbers of arbitrary precision, which this build does not have, are no doubles.
-        Value::Number(number) => Kind::NumberValue(number.as_f64()?),
-        Value::String(text) => Kind::StringValue(text),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().ok_or_else(|| BadData::new("is no double"))?),
+        Value::String(text) => {
+            check(&text)?;
+            Kind::StringValue(text)
+        }
         Value::Array(values) => {
-            let depth = depth.checked_sub(1)?;
-            let values = values.into_iter().map(|value| proto_of(value, depth)).collect::<Option<_>>()?;
-            Kind::ListValue(ListValue { values })
+            let depth = deeper(depth)?;
+            let element = |(index, value)| proto_of(value, depth).map_err(|error| error.within(&format!("[{index}]")));
+            Kind::ListValue(ListValue {
+                values: values.into_iter().enumerate().map(element).collect::<Result<_, _>>()?,
+            })
         }
         Value::Object(fields) => Kind::StructValue(struct_within(fields, depth)?),
     };
-    Some(ProtoValue { kind: Some(kind) })
+    Ok(ProtoValue { kind: Some(kind) })
+}
+
+fn deeper(depth: usize) -> Result<usize, BadData> {
+    depth.checked_sub(1).ok_or_else(|| BadData::new(format!("nested deeper than {DEPTH_MAX} levels")))
+}
+
+/// The server's stores cannot keep this character.
+fn check(text: &str) -> Result<(), BadData> {
+    if text.contains('\0') { Err(BadData::new("a text must not hold the character U+0000")) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -150,7 +188,16 @@ mod tests {
         let output = struct_of(nested(DEPTH_MAX).as_object().unwrap().clone());
         let report = JobReport { output: Some(output.unwrap()), ..JobReport::default() };
         assert_eq!(from_json::<JobReport>(&to_json(&report).unwrap()).unwrap(), report);
-        assert!(struct_of(nested(DEPTH_MAX + 1).as_object().unwrap().clone()).is_none());
+        let error = struct_of(nested(DEPTH_MAX + 1).as_object().unwrap().clone()).unwrap_err();
+        assert_eq!(error.of("output"), format!("output{}: nested deeper than 24 levels", ".a".repeat(DEPTH_MAX)));
+    }
+
+    #[test]
+    fn a_text_that_the_server_does_not_take_is_found_where_it_is() {
+        let output = json!({"a": ["fine", {"b": "no\u{0}"}]});
+        let error = struct_of(output.as_object().unwrap().clone()).unwrap_err();
+        assert_eq!(error.of("output"), "output.a[1].b: a text must not hold the character U+0000");
+        assert!(message_of(json!({"a\u{0}": 1})).is_err());
     }
 
     #[test]

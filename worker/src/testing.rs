@@ -181,14 +181,14 @@ impl TestJob {
 
     /// Has a worker of this plan carry the job out. What the plan says of servers is not looked at.
     ///
-    /// The input is none that a job can have: it serializes to no object, or is nested deeper than a server lets it.
+    /// The input is none that a job can have: it serializes to no object, or holds what a server does not take.
     pub async fn run(self, worker: &WorkerBuilder) -> Tested {
         let fields = match self.input {
             Ok(Value::Object(fields)) => fields,
             Ok(other) => panic!("the input of a flow is an object, not {other}"),
             Err(error) => panic!("the input of the test cannot be written as JSON: {error}"),
         };
-        let Some(input) = json::struct_of(fields) else { panic!("the input of the test is nested too deep") };
+        let input = json::struct_of(fields).unwrap_or_else(|error| panic!("{}", error.of("the input of the test")));
         let job = Job { input: Some(input), ..self.job };
         let server = Arc::new(Server::default());
         let core = Core::new(worker.clone(), server.clone());

@@ -293,7 +293,8 @@ async fn failures_are_reported_with_their_codes() {
         .flow("text", |_, _: Value| async { Ok("text") })
         .flow("nothing", |_, _: Value| async { Ok(()) })
         .flow("large", |_, _: Value| async { Ok(json!({"text": "x".repeat(256 * 1024)})) })
-        .flow("deep", |_, _: Value| async { Ok((0..40).fold(json!({}), |inner, _| json!({"a": inner}))) })
+        .flow("nul", |_, _: Value| async { Ok(json!({"texts": ["fine", "no\u{0}"]})) })
+        .flow("deep", |_, _: Value| async { Ok((0..24).fold(json!({}), |inner, _| json!({"a": inner}))) })
         .flow("wordy", |_, _: Value| async { Err::<Value, _>(FlowError::permanent("WORDY", "ä".repeat(3000))) }));
     let empty = json!({});
     for (flow, input, code, message, retryable) in [
@@ -305,7 +306,8 @@ async fn failures_are_reported_with_their_codes() {
         ("text", &empty, "OUTPUT_NOT_OBJECT", "a flow has to return an object", false),
         ("nothing", &empty, "OUTPUT_NOT_OBJECT", "a flow has to return an object", false),
         ("large", &empty, "OUTPUT_TOO_LARGE", "the report has more than 262144 bytes as JSON", false),
-        ("deep", &empty, "OUTPUT_INVALID", "the output is nested deeper than 30 levels", false),
+        ("nul", &empty, "OUTPUT_INVALID", "output.texts[1]: a text must not hold the character U+0000", false),
+        ("deep", &empty, "OUTPUT_INVALID", &format!("output{}: nested deeper than 24 levels", ".a".repeat(24)), false),
         ("wordy", &empty, "WORDY", &"ä".repeat(2000), false),
     ] {
         server.send(job("j", flow, input));

@@ -78,11 +78,13 @@ async fn an_effect_that_the_server_would_not_read_is_an_error_where_it_is_made()
             job.comment("x".repeat(4_001)),
             job.update_record("text"),
             job.update_record(&deep),
+            job.update_record(json!({ "text": "\0" })),
             job.emit(&EmittedEvent::new("")),
             job.emit(&EmittedEvent::new("two words")),
             job.emit(&EmittedEvent::new("quorate.submission.approved")),
             job.emit(&EmittedEvent::new("fine").subject("x".repeat(501))),
             job.emit(&EmittedEvent::new("fine").data(deep)),
+            job.emit(&EmittedEvent::new("fine").data(["\0"])),
         ];
         assert!(refused.iter().all(|refused| refused.as_ref().is_err_and(|error| error.code == "EFFECT_INVALID")));
         for _ in 0..50 {

@@ -65,17 +65,30 @@ impl Consumption {
     where
         M: Message + Name + Default + 'static,
     {
+        self.stream_with(|_, _| None)
+    }
+
+    /// The same. What cannot be read is given to `salvage` with the reason: what that makes of it is yielded, and the message itself
+    /// buried when it is settled.
+    pub(super) fn stream_with<M>(self, salvage: Salvage<M>) -> BoxStream<'static, Delivery<M>>
+    where
+        M: Message + Name + Default + 'static,
+    {
         let room = Arc::new(Semaphore::new(usize::from(self.unsettled_max)));
-        let state = State { consumption: self, active: None, backoff: Backoff::new(), room };
+        let state = State { consumption: self, active: None, backoff: Backoff::new(), room, salvage };
         stream::unfold(state, |mut state| async move { state.next().await.map(|delivery| (delivery, state)) }).boxed()
     }
 }
 
-struct State {
+/// What can be made of a message that cannot be read, for this reason.
+pub(super) type Salvage<M> = fn(&[u8], &str) -> Option<M>;
+
+struct State<M> {
     consumption: Consumption,
     active: Option<Active>,
     backoff: Backoff,
     room: Arc<Semaphore>,
+    salvage: Salvage<M>,
 }
 
 /// `None`: the broker has ended one of the consumers.
@@ -87,8 +100,8 @@ struct Active {
     _channel: Channel,
 }
 
-impl State {
-    async fn next<M: Message + Name + Default>(&mut self) -> Option<Delivery<M>> {
+impl<M: Message + Name + Default> State<M> {
+    async fn next(&mut self) -> Option<Delivery<M>> {
         loop {
             // With more task queues than room, each still has to be allowed one message: then the room decides.
             let room = self.room.clone().acquire_owned().await.ok()?;
@@ -110,16 +123,22 @@ impl State {
                 _room: room,
             };
             let message_id = message.properties.message_id().as_ref().map(ToString::to_string);
-            match read::<M>(&message.data) {
-                Ok(body) => {
+            let read = read::<M>(&message.data);
+            let salvaged = read.as_ref().err().and_then(|reason| (self.salvage)(&message.data, reason));
+            settle.raw = message.data;
+            match (read, salvaged) {
+                (Ok(body), _) => {
                     self.backoff = Backoff::new();
-                    settle.raw = message.data;
                     return Some(Delivery { body, message_id, acknowledge: Box::new(settle) });
                 }
-                Err(reason) => {
+                (Err(reason), Some(body)) => {
+                    self.backoff = Backoff::new();
+                    let acknowledge = Box::new(BuryWhenSettled { settle: Box::new(settle), reason });
+                    return Some(Delivery { body, message_id, acknowledge });
+                }
+                (Err(reason), None) => {
                     // The reason may quote the message, which is for the dead letter and not for the log.
                     warn!(queue = settle.queue, "burying a message that cannot be read");
-                    settle.raw = message.data;
                     match Box::new(settle).bury(&reason).await {
                         Ok(()) => self.backoff = Backoff::new(),
                         // It goes back, and is buried when the broker is well again.
@@ -240,6 +259,27 @@ impl Acknowledge for Settle {
                 Err(QueueUnavailable(format!("there is no queue {}", self.names.dead_queue())))
             }
         }
+    }
+}
+
+/// Settles the delivery of a message that could not be read, but for which somebody has to do something first.
+struct BuryWhenSettled {
+    settle: Box<Settle>,
+    reason: String,
+}
+
+#[async_trait]
+impl Acknowledge for BuryWhenSettled {
+    async fn acknowledge(self: Box<Self>) -> Result<(), QueueUnavailable> {
+        self.settle.bury(&self.reason).await
+    }
+
+    async fn release(self: Box<Self>) -> Result<(), QueueUnavailable> {
+        self.settle.release().await
+    }
+
+    async fn bury(self: Box<Self>, reason: &str) -> Result<(), QueueUnavailable> {
+        self.settle.bury(reason).await
     }
 }
 
