@@ -4,6 +4,7 @@
 mod queue_support;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,6 +13,10 @@ use std::{
 };
 
 use futures::{StreamExt, stream::BoxStream};
+use lapin::{
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
 use queue_support::{Corner, Wire, amqp_url, until, within};
 use quorate::{
     proto::v1::{Job, JobReport},
@@ -306,6 +311,59 @@ async fn a_long_job_is_acknowledged_while_it_runs() {
     worker.shutdown.cancel();
     let report = server.report_of("j1", "FAILED").await;
     assert_eq!(report.error.unwrap().code, "WORKER_STOPPED");
+    worker.stop().await;
+    assert_eq!(server.left_over().await, 0);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn short_jobs_beside_long_ones_are_not_taken_and_given_back() {
+    const LONG: usize = 8;
+    const SHORT: usize = 100;
+    let mut server = Server::start().await;
+    // A quorum queue counts how often a job was given back, and gives it up beyond this. From RabbitMQ 4.0 on it does so unasked, at 20.
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(2));
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+    arguments
+        .insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(server.corner.names.dead_queue().into()));
+    let queue = server.corner.names.jobs_queue(TASK_QUEUE);
+    server.corner.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await.unwrap();
+
+    let gate = Gate::default();
+    let worker = gate.serve(server.worker().concurrency(16).long_job_after(Duration::from_secs(1)));
+    let begun = Arc::new(AtomicUsize::new(0));
+    let worker = run(worker.flow("short", move |_, _: Value| {
+        let number = begun.fetch_add(1, Ordering::SeqCst) % 8;
+        async move {
+            // Long enough for all places to be taken, of which one becomes free at a time.
+            tokio::time::sleep(Duration::from_millis([25, 200, 50, 175, 75, 150, 100, 125][number])).await;
+            Ok(json!({}))
+        }
+    }));
+    // A heartbeat comes two seconds after the start: by then the job is acknowledged.
+    let interval = prost_types::Duration { seconds: 4, nanos: 0 };
+    for number in 0..LONG {
+        server.publish(Job { heartbeat_interval: Some(interval), ..job(&format!("long {number}"), "gate") }).await;
+    }
+    let mut acknowledged = BTreeSet::new();
+    while acknowledged.len() < LONG {
+        acknowledged
+            .extend(Some(server.report().await).filter(|report| report.status == "HEARTBEAT").map(|report| report.job));
+    }
+    let short = (0..SHORT).map(|number| job(&format!("short {number}"), "short")).collect();
+    server.queue.publish(short).await.unwrap();
+    let mut done = 0;
+    while done < SHORT {
+        done += usize::from(server.report().await.status == "COMPLETED");
+        assert_eq!(server.corner.count(&server.corner.names.dead_queue()).await, 0, "given back too often");
+    }
+    // And what the long jobs held is used again.
+    gate.open.cancel();
+    for _ in 0..LONG {
+        while server.report().await.status != "COMPLETED" {}
+    }
     worker.stop().await;
     assert_eq!(server.left_over().await, 0);
     server.end().await;

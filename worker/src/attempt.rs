@@ -18,6 +18,7 @@ use crate::{
     effects::Effects,
     json,
     ledger::Entry,
+    places::Place,
     proto::{Job, JobError, JobReport},
     transport::ReportError,
     worker::Core,
@@ -42,9 +43,9 @@ const MESSAGE_CHARS_MAX: usize = 2000;
 const CODE_CHARS_MAX: usize = 100;
 
 /// Carries out an attempt and settles its deliveries.
-pub(crate) async fn carry_out(core: &Core, job: Job, entry: &Entry) {
+pub(crate) async fn carry_out(core: &Core, job: Job, entry: &Entry, place: &Place) {
     let job = Arc::new(job);
-    let attempt = Attempt { core, job: job.clone(), entry, effects: Effects::default() };
+    let attempt = Attempt { core, job: job.clone(), entry, place, effects: Effects::default() };
     let conclusion = attempt.run().await;
     let done = match conclusion {
         Conclusion::Report(report) => attempt.report_finally(*report).await,
@@ -81,6 +82,7 @@ struct Attempt<'a> {
     core: &'a Core,
     job: Arc<Job>,
     entry: &'a Entry,
+    place: &'a Place,
     effects: Effects,
 }
 
@@ -209,13 +211,14 @@ impl Attempt<'_> {
         let gap = every.map_or(HEARTBEAT_GAP_MIN, |every| HEARTBEAT_GAP_MIN.min(every / 2));
         let mut last = Instant::now();
         let deliveries = self.entry.has_deliveries();
-        let mut long = Long { core: self.core, counted: false };
+        let mut long = false;
         loop {
             tokio::select! {
                 // Acknowledged before the first heartbeat that is due after it.
                 biased;
-                () = time::sleep_until(long_at), if deliveries && !long.counted => {
-                    long.count();
+                () = time::sleep_until(long_at), if deliveries && !long => {
+                    long = true;
+                    self.place.outlive().await;
                     for hold in self.entry.settle_early() {
                         hold.done().await;
                     }
@@ -305,27 +308,6 @@ struct Handling(JoinHandle<Result<Value, FlowError>>);
 impl Drop for Handling {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// A long job while it is counted as one.
-struct Long<'a> {
-    core: &'a Core,
-    counted: bool,
-}
-
-impl Long<'_> {
-    fn count(&mut self) {
-        self.counted = true;
-        self.core.long_jobs.send_modify(|jobs| *jobs += 1);
-    }
-}
-
-impl Drop for Long<'_> {
-    fn drop(&mut self) {
-        if self.counted {
-            self.core.long_jobs.send_modify(|jobs| *jobs -= 1);
-        }
     }
 }
 

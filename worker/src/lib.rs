@@ -48,6 +48,7 @@ mod json;
 mod layer;
 mod ledger;
 mod limits;
+mod places;
 pub mod testing;
 mod transport;
 mod worker;

@@ -43,6 +43,7 @@ use crate::{
     EmittedEvent, FlowError, WorkerBuilder, WorkerError, attempt, json,
     ledger::Entered,
     limits::Share,
+    places::Places,
     proto::{Job, JobReport, job_effect},
     transport::{Hold, Incoming, ReportError, Transport},
     worker::Core,
@@ -195,6 +196,7 @@ impl TestJob {
         let Entered::New(entry) = core.ledger.enter(&job, Hold::Stream) else {
             unreachable!("nothing was entered into this ledger before")
         };
+        let place = Places::new(1).take();
         let stop = async {
             if let Some(after) = self.stop_after {
                 time::sleep(after).await;
@@ -210,7 +212,7 @@ impl TestJob {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = attempt::carry_out(&core, job, &entry) => {}
+            () = attempt::carry_out(&core, job, &entry, &place) => {}
             () = stop => {}
             () = go => {}
         }
@@ -296,6 +298,7 @@ impl Transport for Server {
     fn take_jobs(
         self: Arc<Self>,
         _share: Share,
+        _places: Arc<Places>,
         _jobs: mpsc::Sender<Incoming>,
         _stop: CancellationToken,
         _end: CancellationToken,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     WorkerError,
     limits::Share,
+    places::{Place, Places},
     proto::{Job, JobReport},
 };
 
@@ -19,6 +20,7 @@ pub(crate) mod grpc;
 pub(crate) struct Incoming {
     pub(crate) job: Job,
     pub(crate) hold: Hold,
+    pub(crate) place: Place,
 }
 
 /// What the server holds back for us until the job is settled.
@@ -70,11 +72,12 @@ pub(crate) enum ReportError {
 
 /// A way to the server.
 pub(crate) trait Transport: Send + Sync {
-    /// Hands over jobs of a share until `stop`, reconnecting as needed; then gives back what it has not handed over. The sender is
+    /// Hands over jobs of a share as places are free until `stop`, reconnecting as needed; then gives back what it has not handed over. The sender is
     /// dropped at `stop`; what keeps the jobs ours is held until `end`.
     fn take_jobs(
         self: Arc<Self>,
         share: Share,
+        places: Arc<Places>,
         jobs: mpsc::Sender<Incoming>,
         stop: CancellationToken,
         end: CancellationToken,

@@ -3,11 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tokio::{
-    sync::{Semaphore, mpsc, watch},
-    task::JoinHandle,
-    time,
-};
+use tokio::{sync::mpsc, task::JoinHandle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -18,6 +14,7 @@ use crate::{
     layer,
     ledger::{Entered, Ledger},
     limits::{Pace, Share},
+    places::Places,
     transport::{
         Incoming, Transport,
         amqp::{Amqp, AmqpTarget},
@@ -58,8 +55,6 @@ pub(crate) struct Core {
     pub(crate) manual_heartbeat: bool,
     /// The grace period is over: whatever still runs is cancelled and handed back.
     pub(crate) hard_stop: CancellationToken,
-    /// Running jobs that were acknowledged already, which the broker therefore does not count any more.
-    pub(crate) long_jobs: watch::Sender<usize>,
 }
 
 impl Core {
@@ -73,7 +68,6 @@ impl Core {
             long_job_after: plan.long_job_after,
             manual_heartbeat: plan.manual_heartbeat,
             hard_stop: CancellationToken::new(),
-            long_jobs: watch::Sender::new(0),
         }
     }
 }
@@ -158,66 +152,43 @@ async fn serve(
     shutdown: &CancellationToken,
     end: &CancellationToken,
 ) -> Taking {
-    let slots = Arc::new(Semaphore::new(usize::from(share.concurrency)));
+    let places = Places::new(share.concurrency);
     let mut pace = Pace::new(share.rate);
+    let stop = shutdown.child_token();
+    let (sender, mut incoming) = mpsc::channel(1);
+    let transport = core.transport.clone();
+    let taking = tokio::spawn(transport.take_jobs(share, places, sender, stop.clone(), end.clone()));
     loop {
-        let stop = shutdown.child_token();
-        let (sender, mut incoming) = mpsc::channel(1);
-        let taking = tokio::spawn(core.transport.clone().take_jobs(share.clone(), sender, stop.clone(), end.clone()));
-        let crowded = loop {
-            let slot = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break false,
-                slot = slots.clone().acquire_owned() => slot,
-                () = is_crowded(&core) => break true,
-            };
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break false,
-                () = pace.turn() => {}
-            }
-            let next = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break false,
-                next = incoming.recv() => next,
-            };
-            let (Some(Incoming { job, hold }), Ok(slot)) = (next, slot) else {
-                shutdown.cancel();
-                return taking;
-            };
-            match core.ledger.enter(&job, hold) {
-                Entered::New(entry) => {
-                    pace.begin(time::Instant::now());
-                    let core = core.clone();
-                    running.spawn(async move {
-                        attempt::carry_out(&core, job, &entry).await;
-                        drop(slot);
-                    });
-                }
-                Entered::TakenOver => {}
-                Entered::NotNeeded(hold) => hold.done().await,
-            }
-        };
-        stop.cancel();
-        while let Some(Incoming { hold, .. }) = incoming.recv().await {
-            hold.release().await;
-        }
-        if !crowded {
-            return taking;
-        }
-        // The broker goes on to deliver in the place of long jobs, which it does not count. All slots taken, its deliveries
-        // would lie here while other workers are idle; so they were given back, and we look again when there is room.
-        let _ = taking.await;
         tokio::select! {
-            () = shutdown.cancelled() => {}
-            slot = slots.acquire() => drop(slot),
+            biased;
+            () = shutdown.cancelled() => break,
+            () = pace.turn() => {}
+        }
+        let next = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            next = incoming.recv() => next,
+        };
+        let Some(Incoming { job, hold, place }) = next else {
+            shutdown.cancel();
+            return taking;
+        };
+        match core.ledger.enter(&job, hold) {
+            Entered::New(entry) => {
+                pace.begin(time::Instant::now());
+                let core = core.clone();
+                running.spawn(async move {
+                    attempt::carry_out(&core, job, &entry, &place).await;
+                    drop(place);
+                });
+            }
+            Entered::TakenOver => {}
+            Entered::NotNeeded(hold) => hold.done().await,
         }
     }
-}
-
-/// Ends when there are long jobs. Asked only while all slots are taken.
-async fn is_crowded(core: &Core) {
-    if core.long_jobs.subscribe().wait_for(|jobs| *jobs > 0).await.is_err() {
-        std::future::pending::<()>().await;
+    stop.cancel();
+    while let Some(Incoming { hold, .. }) = incoming.recv().await {
+        hold.release().await;
     }
+    taking
 }

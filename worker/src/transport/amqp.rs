@@ -17,7 +17,7 @@ use lapin::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::{connection::Link, publisher::Outgoing};
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     backoff::Backoff,
     json,
     limits::Share,
+    places::{Order, Places},
     proto::{Job, JobReport},
     transport::{Hold, Incoming, ReportError, Transport},
 };
@@ -58,7 +59,7 @@ impl Amqp {
         Self { target, links, outgoing, closing: closing.drop_guard() }
     }
 
-    async fn take(&self, share: &Share, jobs: mpsc::Sender<Incoming>, stop: &CancellationToken) {
+    async fn take(&self, share: &Share, places: &Arc<Places>, jobs: mpsc::Sender<Incoming>, stop: &CancellationToken) {
         let mut links = self.links.clone();
         let mut backoff = Backoff::new();
         loop {
@@ -68,13 +69,14 @@ impl Amqp {
             };
             // None: we were closed.
             let Some(link) = link else { return };
-            match Consumers::start(&link, &self.target, share).await {
+            match Consumers::start(&link, &self.target, share, places).await {
                 Ok(mut consumers) => {
                     if consumers.run(&jobs, stop).await {
                         backoff = Backoff::new();
                     }
                     // Also when the broker has ended but one of them: what the others have here goes back.
-                    consumers.stop().await;
+                    consumers.end().await;
+                    places.lost();
                 }
                 Err(error) => {
                     if link.connection.status().connected() {
@@ -96,57 +98,96 @@ impl Amqp {
 type Deliveries = SelectAll<stream::BoxStream<'static, Option<Delivery>>>;
 
 /// The consumers of one connection.
-struct Consumers {
+struct Consumers<'a> {
     channel: Channel,
+    queues: Vec<String>,
+    places: &'a Arc<Places>,
     tags: Vec<ShortString>,
     deliveries: Deliveries,
 }
 
-impl Consumers {
-    async fn start(link: &Link, target: &AmqpTarget, share: &Share) -> lapin::Result<Self> {
+impl<'a> Consumers<'a> {
+    async fn start(link: &Link, target: &AmqpTarget, share: &Share, places: &'a Arc<Places>) -> lapin::Result<Self> {
         let channel = link.connection.create_channel().await?;
-        // Of each task queue: what one had prefetched beyond its part would lie here while other workers are idle.
-        let part = usize::from(share.concurrency) / share.task_queues.len().max(1);
-        let prefetch = u16::try_from(part.max(1)).unwrap_or(u16::MAX);
-        channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-        let mut tags = Vec::new();
-        let mut deliveries = SelectAll::new();
-        for task_queue in &share.task_queues {
-            let consumer = channel
-                .basic_consume(
-                    target.names.jobs_queue(task_queue).into(),
-                    "".into(),
-                    BasicConsumeOptions::default(),
-                    FieldTable::default(),
-                )
-                .await?;
-            tags.push(consumer.tag());
-            deliveries.push(consumer.map(Result::ok).chain(stream::once(async { None })).boxed());
+        let queues = share.task_queues.iter().map(|task_queue| target.names.jobs_queue(task_queue)).collect();
+        let mut consumers = Self { channel, queues, places, tags: Vec::new(), deliveries: SelectAll::new() };
+        let prefetch = places.begin();
+        if prefetch > 0
+            && let Err(error) = consumers.begin(prefetch).await
+        {
+            places.lost();
+            return Err(error);
         }
-        Ok(Self { channel, tags, deliveries })
+        Ok(consumers)
     }
 
-    /// Hands over jobs until `stop`, or until the consumers end. Whether any came.
+    /// One more consumer of each task queue, which all together may have so many deliveries unsettled.
+    async fn begin(&mut self, prefetch: usize) -> lapin::Result<()> {
+        // Of each task queue: what one had prefetched beyond its part would lie here while other workers are idle.
+        let part = (prefetch / self.queues.len().max(1)).max(1);
+        // It is for the consumers that come after it.
+        self.channel.basic_qos(u16::try_from(part).unwrap_or(u16::MAX), BasicQosOptions::default()).await?;
+        for queue in &self.queues {
+            let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+            let consumer = self.channel.basic_consume(queue.as_str().into(), "".into(), options, arguments).await?;
+            self.tags.push(consumer.tag());
+            self.deliveries.push(consumer.map(Result::ok).chain(stream::once(async { None })).boxed());
+        }
+        Ok(())
+    }
+
+    /// Hands over jobs until `stop`, or until the broker ends a consumer. Whether any came.
     async fn run(&mut self, jobs: &mpsc::Sender<Incoming>, stop: &CancellationToken) -> bool {
         let mut any = false;
         loop {
             let next = tokio::select! {
                 biased;
                 () = stop.cancelled() => return any,
-                next = self.deliveries.next() => next,
+                order = self.places.order(self.queues.len()) => {
+                    if let Err(error) = self.obey(order).await {
+                        debug!(%error, "the consumers could not be changed");
+                        return any;
+                    }
+                    continue;
+                }
+                next = next(self.places, jobs, &mut self.deliveries) => next,
             };
-            let Some(Some(delivery)) = next else { return any };
+            let Some((turn, delivery)) = next else { return any };
             any = true;
-            hand_over(self.channel.clone(), jobs, delivery).await;
+            match read(&delivery.data) {
+                Ok(job) => {
+                    let held = Held { acker: Some(delivery.acker), _channel: self.channel.clone() };
+                    turn.send(Incoming { job, hold: Hold::Delivery(held), place: self.places.take() });
+                }
+                Err(reason) => {
+                    warn!(reason, "rejected a message that cannot be read");
+                    // Not requeued: the broker moves it to the dead letters. If this fails it comes again with the next channel.
+                    let _ = delivery.acker.reject(BasicRejectOptions { requeue: false }).await;
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) -> lapin::Result<()> {
+        match order {
+            Order::End => {
+                self.end().await;
+                self.places.end();
+                Ok(())
+            }
+            Order::Begin(prefetch) => {
+                self.places.begin_another(prefetch);
+                self.begin(prefetch).await
+            }
         }
     }
 
     /// No new deliveries; what is here and was not handed over goes back. What was handed over stays ours: the channel lives
     /// as long as the last of them.
-    async fn stop(mut self) {
-        for tag in &self.tags {
+    async fn end(&mut self) {
+        for tag in self.tags.drain(..) {
             // A channel that is gone has ended its consumers.
-            let _ = self.channel.basic_cancel(tag.clone(), BasicCancelOptions::default()).await;
+            let _ = self.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
         }
         while let Some(next) = self.deliveries.next().await {
             if let Some(delivery) = next {
@@ -156,20 +197,20 @@ impl Consumers {
     }
 }
 
-async fn hand_over(channel: Channel, jobs: &mpsc::Sender<Incoming>, delivery: Delivery) {
-    let Delivery { data, acker, .. } = delivery;
-    match read(&data) {
-        Ok(job) => {
-            let held = Held { acker: Some(acker), _channel: channel };
-            // Nobody there: it is dropped, which gives it back.
-            let _ = jobs.send(Incoming { job, hold: Hold::Delivery(held) }).await;
-        }
-        Err(reason) => {
-            warn!(reason, "rejected a message that cannot be read");
-            // Not requeued: the broker moves it to the dead letters. If this fails it comes again with the next channel.
-            let _ = acker.reject(BasicRejectOptions { requeue: false }).await;
-        }
+/// The next delivery once there is a place for it, and the turn to hand it over. `None`: the broker has ended one of the consumers, or
+/// nobody takes jobs any more.
+async fn next<'a>(
+    places: &Places,
+    jobs: &'a mpsc::Sender<Incoming>,
+    deliveries: &mut Deliveries,
+) -> Option<(mpsc::Permit<'a, Incoming>, Delivery)> {
+    places.free().await;
+    let turn = jobs.reserve().await.ok()?;
+    if deliveries.is_empty() {
+        // There will be a consumer before anything can come.
+        std::future::pending::<()>().await;
     }
+    Some((turn, deliveries.next().await??))
 }
 
 fn read(body: &[u8]) -> Result<Job, String> {
@@ -228,12 +269,13 @@ impl Transport for Amqp {
     fn take_jobs(
         self: Arc<Self>,
         share: Share,
+        places: Arc<Places>,
         jobs: mpsc::Sender<Incoming>,
         stop: CancellationToken,
         _end: CancellationToken,
     ) -> BoxFuture<'static, Result<(), WorkerError>> {
         async move {
-            self.take(&share, jobs, &stop).await;
+            self.take(&share, &places, jobs, &stop).await;
             Ok(())
         }
         .boxed()

@@ -16,6 +16,7 @@ use crate::{
     InvalidWorker, WorkerBuilder, WorkerError,
     backoff::Backoff,
     limits::Share,
+    places::Places,
     proto::{
         Job, JobReport, JobServiceReportJobRequest, JobServiceStreamJobsRequest, job_service_client::JobServiceClient,
     },
@@ -100,6 +101,7 @@ impl Grpc {
     async fn take(
         &self,
         share: Share,
+        places: &Arc<Places>,
         jobs: mpsc::Sender<Incoming>,
         stop: &CancellationToken,
         end: &CancellationToken,
@@ -136,7 +138,7 @@ impl Grpc {
                             next = stream.message() => next,
                         };
                         match next {
-                            Ok(Some(message)) => hand_over(&jobs, message.job).await,
+                            Ok(Some(message)) => hand_over(places, &jobs, message.job, stop).await,
                             Ok(None) => break Status::unavailable("the stream has ended"),
                             Err(status) => break status,
                         }
@@ -160,11 +162,16 @@ impl Grpc {
     }
 }
 
-async fn hand_over(jobs: &mpsc::Sender<Incoming>, job: Option<Job>) {
-    if let Some(job) = job {
-        // The receiver waits for our end after `stop`, so that nothing is lost here.
-        let _ = jobs.send(Incoming { job, hold: Hold::Stream }).await;
+async fn hand_over(places: &Arc<Places>, jobs: &mpsc::Sender<Incoming>, job: Option<Job>, stop: &CancellationToken) {
+    let Some(job) = job else { return };
+    tokio::select! {
+        // It goes to another worker with the end of the stream.
+        () = stop.cancelled() => return,
+        // The server sends no more than there are places, but may know of a free one before we do.
+        () = places.free() => {}
     }
+    // The receiver waits for our end after `stop`, so that nothing is lost here.
+    let _ = jobs.send(Incoming { job, hold: Hold::Stream, place: places.take() }).await;
 }
 
 fn is_refusal(status: &Status) -> bool {
@@ -178,11 +185,12 @@ impl Transport for Grpc {
     fn take_jobs(
         self: Arc<Self>,
         share: Share,
+        places: Arc<Places>,
         jobs: mpsc::Sender<Incoming>,
         stop: CancellationToken,
         end: CancellationToken,
     ) -> BoxFuture<'static, Result<(), WorkerError>> {
-        async move { self.take(share, jobs, &stop, &end).await }.boxed()
+        async move { self.take(share, &places, jobs, &stop, &end).await }.boxed()
     }
 
     fn report(&self, report: JobReport) -> BoxFuture<'_, Result<(), ReportError>> {
