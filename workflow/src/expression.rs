@@ -27,6 +27,9 @@ const NATIVES_LEFT_OUT: [&str; 4] = ["env", "halt", "stderr_empty", "debug_empty
 /// Definitions of jq that are made with those.
 const DEFINITIONS_LEFT_OUT: [&str; 4] = ["halt", "halt_error", "debug", "stderr"];
 
+/// The variable that holds the secrets.
+pub(crate) const SECRETS: &str = "secrets";
+
 /// The stack of a thread that compiles or evaluates: jq recurses with the depth of an expression and of data. Memory is taken
 /// as it is touched.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
@@ -101,9 +104,16 @@ impl Expression {
             .map(|(name, is_used)| if *is_used { lookup(name) } else { Value::Null })
             .collect();
         let (compiled, on) = (self.0.clone(), on.clone());
-        on_a_large_stack(move || compiled.evaluate(&on, &variables))
-            .await?
-            .map_err(|error| Problem::expression(format!("`{}`: {error}", self.0.source)))
+        on_a_large_stack(move || compiled.evaluate(&on, &variables)).await?.map_err(|error| {
+            // jq's messages quote what an operation was given.
+            let error = if self.uses_secrets() { "it fails; why is withheld, for it may tell a secret" } else { &error };
+            Problem::expression(format!("`{}`: {error}", self.0.source))
+        })
+    }
+
+    /// Whether a secret may be in what it gives.
+    pub(crate) fn uses_secrets(&self) -> bool {
+        self.0.variables.iter().any(|(name, is_used)| *is_used && name == SECRETS)
     }
 }
 
@@ -249,4 +259,16 @@ pub(crate) enum Template {
     Expression(Expression),
     List(Vec<Template>),
     Object(Vec<(String, Template)>),
+}
+
+impl Template {
+    /// Whether a secret may be in what it gives.
+    pub(crate) fn uses_secrets(&self) -> bool {
+        match self {
+            Self::Constant(_) => false,
+            Self::Expression(expression) => expression.uses_secrets(),
+            Self::List(elements) => elements.iter().any(Self::uses_secrets),
+            Self::Object(fields) => fields.iter().any(|(_, field)| field.uses_secrets()),
+        }
+    }
 }

@@ -12,6 +12,9 @@ const STANDARD: &str = "https://serverlessworkflow.io/spec/1.0.0/errors/";
 /// Statuses below 500 that another attempt may not meet: a timeout, a request that came too early, one too many.
 const RETRYABLE: [u16; 3] = [408, 425, 429];
 
+/// What stands in a text in a secret's place.
+const WITHHELD: &str = "***";
+
 /// An error of a run: what `catch` looks at, and what fails the job where nothing catches it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct Problem {
@@ -93,6 +96,18 @@ impl Problem {
     /// It happened in this task, unless a task inside it says so already.
     pub(crate) fn at(mut self, pointer: &str) -> Self {
         self.instance.get_or_insert_with(|| pointer.to_owned());
+        self
+    }
+
+    /// Without these words in its texts.
+    pub(crate) fn without(mut self, words: &[String]) -> Self {
+        for text in [Some(&mut self.kind), self.title.as_mut(), self.detail.as_mut()].into_iter().flatten() {
+            for word in words.iter().filter(|word| !word.is_empty()) {
+                if text.contains(word.as_str()) {
+                    *text = text.replace(word.as_str(), WITHHELD);
+                }
+            }
+        }
         self
     }
 

@@ -12,10 +12,10 @@ use futures::{
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use self::{effect::Collected, token::Tokens};
+use self::{effect::Collected, secret::Secrets, token::Tokens};
 use crate::{
     Effects, JobEffect, Problem, STEPS_MAX, Workflow,
-    expression::{Expression, Template},
+    expression::{Expression, SECRETS, Template},
     length,
     model::{Action, ErrorTemplate, For, Length, RunWorkflow, Task, Then, Transformation},
 };
@@ -24,6 +24,7 @@ mod call;
 mod effect;
 mod grpc;
 mod retry;
+mod secret;
 mod token;
 
 /// What a run is told about itself.
@@ -66,10 +67,7 @@ impl Workflow {
         steps: &AtomicUsize,
         collected: &Collected,
     ) -> Result<Value, Problem> {
-        let secrets = self.secrets.iter().map(|name| match effects.secret(name) {
-            Some(value) => Ok((name.clone(), Value::String(value))),
-            None => Err(Problem::configuration(format!("this worker has no secret `{name}`"))),
-        });
+        let secrets = Secrets::resolve(&self.secrets, effects)?;
         let workflow = json!({
             "id": id,
             "definition": self.definition,
@@ -78,7 +76,7 @@ impl Workflow {
         });
         let interpreter = Interpreter {
             effects,
-            secrets: Value::Object(secrets.collect::<Result<Map<_, _>, _>>()?),
+            secrets,
             runtime,
             workflow,
             context: Mutex::new(Value::Null),
@@ -99,7 +97,7 @@ impl Workflow {
 
 struct Interpreter<'e> {
     effects: &'e dyn Effects,
-    secrets: Value,
+    secrets: Secrets,
     runtime: Value,
     workflow: Value,
     context: Mutex<Value>,
@@ -192,7 +190,10 @@ impl Interpreter<'_> {
                 let problem = Problem::validation(format!("a run carries out at most {STEPS_MAX} tasks"));
                 return Err(problem.at(&task.pointer));
             }
-            self.task_unbounded(task, around, raw).await.map_err(|problem| problem.at(&task.pointer))
+            // All that fails does so in a task, so this is where secrets are taken out of what is said of it: a service's or a
+            // library's words may repeat what they were given.
+            let failed = |problem: Problem| problem.at(&task.pointer).without(self.secrets.words());
+            self.task_unbounded(task, around, raw).await.map_err(failed)
         }
         .boxed()
     }
@@ -423,7 +424,7 @@ impl Interpreter<'_> {
                 "context" => self.context().clone(),
                 "workflow" => self.workflow.clone(),
                 "runtime" => self.runtime.clone(),
-                "secrets" => self.secrets.clone(),
+                SECRETS => self.secrets.value().clone(),
                 "task" => around.task.clone(),
                 "input" => around.input.clone(),
                 "output" => around.output.clone(),

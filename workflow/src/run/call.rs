@@ -61,7 +61,7 @@ impl Interpreter<'_> {
         let id = self.call_id(task, around);
         let body = self.event(&call.event, &id, on, around).await?.to_string().into_bytes();
         let at = self.effects.now().as_second();
-        let secret = self.secrets[call.secret.as_str()].as_str().unwrap_or_default();
+        let secret = self.secrets.value()[call.secret.as_str()].as_str().unwrap_or_default();
         let signature = webhook::sign(secret, &id, at, &body)
             .map_err(|reason| Problem::configuration(format!("the secret `{}` {reason}", call.secret)))?;
         let mut headers = vec![
