@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    HttpResponse, Problem,
+    HttpFailure, HttpResponse, Problem,
     expression::{Expression, Template},
     oauth::Oauth2,
 };
@@ -36,6 +36,16 @@ pub(crate) struct HttpCall {
 pub(crate) struct Endpoint {
     pub(crate) uri: Uri,
     pub(crate) authentication: Option<Authentication>,
+}
+
+impl Endpoint {
+    /// Whether the URI may hold a secret, so that nothing of it is told.
+    pub(crate) fn is_secret(&self) -> bool {
+        match &self.uri {
+            Uri::Expression(expression) => expression.uses_secrets(),
+            Uri::Template(_) => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -104,20 +114,18 @@ pub(crate) fn expand(parts: &[Part], input: &Value) -> Result<String, Problem> {
     Ok(uri)
 }
 
-/// Appends query parameters.
-pub(crate) fn append_query(uri: &mut String, query: &[(String, Value)]) -> Result<(), Problem> {
+/// Appends a query parameter, once for each of its values.
+pub(crate) fn append_query(uri: &mut String, name: &str, value: &Value) -> Result<(), Problem> {
     let fragment = uri.find('#').map(|at| uri.split_off(at)).unwrap_or_default();
-    for (name, value) in query {
-        let values = match value {
-            Value::Array(values) => values.as_slice(),
-            value => std::slice::from_ref(value),
-        };
-        for value in values {
-            uri.push(if uri.contains('?') { '&' } else { '?' });
-            encode(uri, name);
-            uri.push('=');
-            encode(uri, &text_of(name, value)?);
-        }
+    let values = match value {
+        Value::Array(values) => values.as_slice(),
+        value => std::slice::from_ref(value),
+    };
+    for value in values {
+        uri.push(if uri.contains('?') { '&' } else { '?' });
+        encode(uri, name);
+        uri.push('=');
+        encode(uri, &text_of(name, value)?);
     }
     uri.push_str(&fragment);
     Ok(())
@@ -153,17 +161,21 @@ fn encode(uri: &mut String, text: &str) {
     }
 }
 
-/// What the task gives of a response, or the error that it is.
-pub(crate) fn output(call: &HttpCall, uri: &str, response: &HttpResponse) -> Result<Value, Problem> {
-    check_status(uri, response.status, if call.redirect { REDIRECTION_LAST } else { SUCCESS_LAST })?;
+/// What the task gives of a response, or the error that it is. `told` is what may be said of the URI.
+pub(crate) fn output(call: &HttpCall, told: Option<&str>, response: &HttpResponse) -> Result<Value, Problem> {
+    check_status(told, response.status, if call.redirect { REDIRECTION_LAST } else { SUCCESS_LAST })?;
     Ok(match call.output {
         OutputFormat::Raw => BASE64.encode(&response.body).into(),
         OutputFormat::Content => content(response)?,
         OutputFormat::Response => {
             let headers = response.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+            // Without headers: they may hold secrets.
+            let mut request = json!({"method": call.method});
+            if let Some(uri) = told {
+                request["uri"] = uri.into();
+            }
             json!({
-                // Without headers: they may hold secrets.
-                "request": {"method": call.method, "uri": uri},
+                "request": request,
                 "statusCode": response.status,
                 "headers": headers.collect::<Map<_, _>>(),
                 "content": content(response)?,
@@ -173,17 +185,27 @@ pub(crate) fn output(call: &HttpCall, uri: &str, response: &HttpResponse) -> Res
 }
 
 /// The error that a status is which is not 200 to the last one that is accepted.
-pub(crate) fn check_status(uri: &str, status: u16, last: u16) -> Result<(), Problem> {
+pub(crate) fn check_status(told: Option<&str>, status: u16, last: u16) -> Result<(), Problem> {
     if (200..=last).contains(&status) {
         return Ok(());
     }
-    let detail = format!("{} answers with status {status}", origin(uri));
+    let detail = format!("{} answers with status {status}", told.map_or("the service", origin));
     Err(match status {
         401 => Problem::authentication(detail),
         403 => Problem::authorization(detail),
         status @ 400..=599 => Problem::communication(status, detail),
         _ => Problem::communication(502, detail),
     })
+}
+
+/// A failure to reach an endpoint that may hold a secret: nothing is said of where it is.
+pub(crate) fn withheld(failure: &HttpFailure) -> Problem {
+    match failure {
+        HttpFailure::Refused(_) => Problem::configuration(
+            "the endpoint, which is made of a secret, cannot or may not be called; why is withheld, for it may tell the secret",
+        ),
+        HttpFailure::Unavailable(_) => Problem::communication(503, "the service cannot be reached"),
+    }
 }
 
 /// Scheme, host and port: what may be said of a URI whose rest may hold secrets.

@@ -82,7 +82,7 @@ impl Client {
             let detail = format!("{from} gives this client no token: status {}", response.status);
             return Err(Problem::authentication(detail));
         }
-        http::check_status(&self.uri, response.status, http::SUCCESS_LAST)?;
+        http::check_status(Some(&self.uri), response.status, http::SUCCESS_LAST)?;
         let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let is_bearer = answer["token_type"].as_str().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
         match answer["access_token"].as_str() {

@@ -2,7 +2,7 @@
 
 use super::{Fields, Path, Reader, unwrapped};
 use crate::{
-    expression::Template,
+    expression::{SECRETS, Template},
     node::Node,
     oauth::{ClientAuthentication, Oauth2},
 };
@@ -24,7 +24,9 @@ impl Reader {
                 }
             }
         }
-        let authority = self.needed_text(node, fields, path, "authority", names);
+        // Where tokens are asked for is told in errors, so it is no secret.
+        let public: Vec<String> = names.iter().filter(|name| *name != SECRETS).cloned().collect();
+        let authority = self.needed_text(node, fields, path, "authority", &public);
         if let Some(node) = fields.get("authority")
             && let Some(text) = self.text(node, &path.field("authority"))
             && unwrapped(text).is_none()

@@ -24,11 +24,17 @@ const UNAUTHORIZED: u16 = 401;
 impl Interpreter<'_> {
     pub(super) async fn http(&self, call: &HttpCall, on: &Value, around: &Surroundings) -> Result<Value, Problem> {
         let mut uri = self.uri(&call.endpoint, on, around).await?;
-        let mut query = Vec::new();
+        // What may be said of it: it becomes data, which goes to the server.
+        let mut told = (!call.endpoint.is_secret()).then(|| uri.clone());
         for (name, template) in &call.query {
-            query.push((name.clone(), self.fill(template, on, around).await?));
+            let value = self.fill(template, on, around).await?;
+            http::append_query(&mut uri, name, &value)?;
+            if let Some(told) = &mut told
+                && !template.uses_secrets()
+            {
+                http::append_query(told, name, &value)?;
+            }
         }
-        http::append_query(&mut uri, &query)?;
         let mut headers = Vec::new();
         for (name, template) in &call.headers {
             headers.push((name.to_ascii_lowercase(), self.text(name, template, on, around).await?));
@@ -45,9 +51,9 @@ impl Interpreter<'_> {
                 headers.push(("content-type".to_owned(), media.to_owned()));
             }
         }
-        let request = HttpRequest { method: call.method.clone(), uri: uri.clone(), headers, body };
-        let response = self.send(request).await?;
-        http::output(call, &uri, &response)
+        let request = HttpRequest { method: call.method.clone(), uri, headers, body };
+        let response = self.send(request, call.endpoint.is_secret()).await?;
+        http::output(call, told.as_deref(), &response)
     }
 
     pub(super) async fn webhook(
@@ -71,9 +77,10 @@ impl Interpreter<'_> {
             ("webhook-signature".to_owned(), signature),
         ];
         headers.extend(self.authorization(call.endpoint.authentication.as_ref(), on, around).await?);
-        let request = HttpRequest { method: "POST".to_owned(), uri: uri.clone(), headers, body };
-        let response = self.send(request).await?;
-        http::check_status(&uri, response.status, http::SUCCESS_LAST)?;
+        let told = (!call.endpoint.is_secret()).then(|| uri.clone());
+        let request = HttpRequest { method: "POST".to_owned(), uri, headers, body };
+        let response = self.send(request, call.endpoint.is_secret()).await?;
+        http::check_status(told.as_deref(), response.status, http::SUCCESS_LAST)?;
         Ok(json!({"id": id, "statusCode": response.status}))
     }
 
@@ -185,8 +192,11 @@ impl Interpreter<'_> {
         format!("{}-{digest:016x}", self.workflow["id"].as_str().unwrap_or_default())
     }
 
-    pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Problem> {
-        let response = self.effects.http(request).await?;
+    /// Sends, to an endpoint that may be one of which nothing is told.
+    pub(super) async fn send(&self, request: HttpRequest, is_secret: bool) -> Result<HttpResponse, Problem> {
+        let response = self.effects.http(request).await;
+        let response = response
+            .map_err(|failure| if is_secret { http::withheld(&failure) } else { Problem::from(failure) })?;
         if response.status == UNAUTHORIZED {
             self.tokens.forget();
         }

@@ -47,7 +47,7 @@ impl Interpreter<'_> {
         if let Some(token) = known.filter(|token| self.effects.now() < token.until) {
             return Ok(token.value);
         }
-        let response = self.send(client.request(oauth.shown)).await?;
+        let response = self.send(client.request(oauth.shown), false).await?;
         let token = client.token(&response, self.effects.now())?;
         let mut tokens = self.tokens.lock();
         if tokens.len() >= TOKENS_MAX {
