@@ -1,11 +1,9 @@
 //! Runtime expressions: jq.
 
 use std::{
+    collections::VecDeque,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -34,16 +32,23 @@ pub(crate) const SECRETS: &str = "secrets";
 /// as it is touched.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
-/// How many expressions are evaluated at once: more than a worker has jobs, at most times. An expression without end cannot be
-/// interrupted, so it holds one of these until the process ends; they are counted so that it is seen.
+/// How many expressions are evaluated at once, in the process; others wait. Many more than there are cores, since one without end
+/// holds its place for long.
 const EVALUATIONS_MAX: usize = 256;
 
-static EVALUATIONS: AtomicUsize = AtomicUsize::new(0);
+static PLACES: Mutex<Places> = Mutex::new(Places { taken: 0, waiting: VecDeque::new() });
+
+/// Places for evaluations.
+struct Places {
+    taken: usize,
+    /// Who gets the next one, the first first.
+    waiting: VecDeque<oneshot::Sender<Running>>,
+}
 
 /// How many evaluations run in this process. For tests with a clock of their own, which stands still meanwhile.
 #[doc(hidden)]
 pub fn evaluations() -> usize {
-    EVALUATIONS.load(Ordering::SeqCst)
+    places().taken
 }
 
 /// A compiled expression. Cheap to clone.
@@ -106,7 +111,8 @@ impl Expression {
         let (compiled, on) = (self.0.clone(), on.clone());
         on_a_large_stack(move || compiled.evaluate(&on, &variables)).await?.map_err(|error| {
             // jq's messages quote what an operation was given.
-            let error = if self.uses_secrets() { "it fails; why is withheld, for it may tell a secret" } else { &error };
+            let error =
+                if self.uses_secrets() { "it fails; why is withheld, for it may tell a secret" } else { &error };
             Problem::expression(format!("`{}`: {error}", self.0.source))
         })
     }
@@ -132,9 +138,10 @@ impl Compiled {
     }
 }
 
-/// Runs on a thread of its own. What does not end there does not keep other jobs from going on.
+/// Runs on a thread of its own, when there is a place. What does not end there does not keep other jobs from going on.
 async fn on_a_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    let running = Running::begin()?;
+    let panicked = |_| Problem::runtime("an expression's evaluation has panicked");
+    let running = Running::begin().await.map_err(panicked)?;
     let (sender, receiver) = oneshot::channel();
     let thread = thread::Builder::new().name("expression".to_owned()).stack_size(STACK_BYTES).spawn(move || {
         let _running = running;
@@ -142,27 +149,51 @@ async fn on_a_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
         let _ = sender.send(work());
     });
     thread.map_err(|error| Problem::runtime(format!("no thread for an expression: {error}")))?;
-    receiver.await.map_err(|_| Problem::runtime("an expression's evaluation has panicked"))
+    receiver.await.map_err(panicked)
 }
 
-/// One of the evaluations that run.
+/// A place, until it is dropped.
 struct Running;
 
 impl Running {
-    fn begin() -> Result<Self, Problem> {
-        let begun = EVALUATIONS.fetch_add(1, Ordering::SeqCst);
-        let running = Self;
-        if begun >= EVALUATIONS_MAX {
-            return Err(Problem::runtime("too many expressions are being evaluated; some may have no end"));
-        }
-        Ok(running)
+    async fn begin() -> Result<Self, oneshot::Canceled> {
+        let waiting = {
+            let mut places = places();
+            if places.taken < EVALUATIONS_MAX {
+                places.taken += 1;
+                return Ok(Self);
+            }
+            let (sender, receiver) = oneshot::channel();
+            places.waiting.push_back(sender);
+            receiver
+        };
+        waiting.await
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        EVALUATIONS.fetch_sub(1, Ordering::SeqCst);
+        loop {
+            let next = {
+                let mut places = places();
+                let next = places.waiting.pop_front();
+                if next.is_none() {
+                    places.taken -= 1;
+                }
+                next
+            };
+            match next.map(|next| next.send(Self)) {
+                None | Some(Ok(())) => return,
+                // That one has given up. What comes back is this place itself, which goes to the next one.
+                Some(Err(place)) => std::mem::forget(place),
+            }
+        }
     }
+}
+
+fn places() -> MutexGuard<'static, Places> {
+    // A panic while the lock was held leaves them whole: what changes them does not panic.
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Compiles on a stack that is large enough for what a hostile source nests.
