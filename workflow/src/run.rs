@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use self::{effect::Collected, secret::Secrets, token::Tokens};
 use crate::{
-    Effects, JobEffect, Problem, STEPS_MAX, Workflow,
+    Effects, JobEffect, Problem, STEPS_MAX, VALUE_BYTES_MAX, Workflow,
     expression::{Expression, SECRETS, Template},
     length,
     model::{Action, ErrorTemplate, For, Length, RunWorkflow, Task, Then, Transformation},
@@ -198,6 +198,11 @@ impl Interpreter<'_> {
         .boxed()
     }
 
+    /// Whether a task was refused because the run has carried out as many as it may.
+    fn steps_are_used_up(&self) -> bool {
+        self.steps.load(Ordering::Relaxed) > STEPS_MAX
+    }
+
     async fn task_unbounded(&self, task: &Task, around: &Surroundings, raw: Value) -> Result<(Value, Then), Problem> {
         let mut around = Surroundings {
             task: json!({
@@ -315,9 +320,14 @@ impl Interpreter<'_> {
             around.collected.take_over(&collected)?;
             return Ok(output);
         }
-        let branches = branches.iter().map(|branch| self.task(branch, around, input.clone()));
-        let done = future::try_join_all(branches).await?;
-        Ok(done.into_iter().map(|(output, _)| output).collect())
+        let budget = Mutex::new(Budget::of("what the branches give together"));
+        let branches = branches.iter().map(async |branch| {
+            let (output, _) = self.task(branch, around, input.clone()).await?;
+            // A panic while the lock was held leaves a number.
+            budget.lock().unwrap_or_else(PoisonError::into_inner).take(&output)?;
+            Ok::<_, Problem>(output)
+        });
+        Ok(future::try_join_all(branches).await?.into())
     }
 
     /// Its run has an id of its own, the same in every attempt.
@@ -436,34 +446,79 @@ impl Interpreter<'_> {
             .await
     }
 
-    /// Data with its expressions evaluated.
-    fn fill<'a>(
+    /// Data with its expressions evaluated: a value, which has the bound of one.
+    async fn fill(&self, template: &Template, on: &Value, around: &Surroundings) -> Result<Value, Problem> {
+        self.fill_within(&mut Budget::of("a value"), template, on, around).await
+    }
+
+    /// Data that is a part of something larger.
+    fn fill_within<'a>(
         &'a self,
+        budget: &'a mut Budget,
         template: &'a Template,
         on: &'a Value,
         around: &'a Surroundings,
     ) -> BoxFuture<'a, Result<Value, Problem>> {
         async move {
             Ok(match template {
-                Template::Constant(value) => value.clone(),
-                Template::Expression(expression) => self.evaluate(expression, on, around).await?,
+                Template::Constant(value) => {
+                    budget.take(value)?;
+                    value.clone()
+                }
+                Template::Expression(expression) => {
+                    let value = self.evaluate(expression, on, around).await?;
+                    budget.take(&value)?;
+                    value
+                }
                 Template::List(elements) => {
                     let mut list = Vec::with_capacity(elements.len());
                     for element in elements {
-                        list.push(self.fill(element, on, around).await?);
+                        list.push(self.fill_within(budget, element, on, around).await?);
                     }
                     Value::Array(list)
                 }
                 Template::Object(fields) => {
                     let mut object = Map::new();
                     for (name, field) in fields {
-                        object.insert(name.clone(), self.fill(field, on, around).await?);
+                        object.insert(name.clone(), self.fill_within(budget, field, on, around).await?);
                     }
                     Value::Object(object)
                 }
             })
         }
         .boxed()
+    }
+}
+
+/// How much may still come together: what is made of many values is no larger than one.
+struct Budget {
+    what: &'static str,
+    bytes_left: usize,
+}
+
+impl Budget {
+    fn of(what: &'static str) -> Self {
+        Self { what, bytes_left: VALUE_BYTES_MAX }
+    }
+
+    fn take(&mut self, value: &Value) -> Result<(), Problem> {
+        let left = self.bytes_left.checked_sub(bytes_of(value));
+        self.bytes_left =
+            left.ok_or_else(|| Problem::expression(format!("{} has more than {VALUE_BYTES_MAX} bytes", self.what)))?;
+        Ok(())
+    }
+}
+
+/// How many bytes it has as JSON, about: what is escaped is counted once.
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::Null => 4,
+        Value::Bool(_) => 5,
+        // What most numbers are shorter than.
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(elements) => 2 + elements.iter().map(|element| bytes_of(element) + 1).sum::<usize>(),
+        Value::Object(fields) => 2 + fields.iter().map(|(name, value)| name.len() + 4 + bytes_of(value)).sum::<usize>(),
     }
 }
 

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Interpreter, Surroundings};
+use super::{Budget, Interpreter, Surroundings};
 use crate::{
     COMMENT_BYTES_MAX, HttpRequest, HttpResponse, JobEffect, Mail, Problem, ToldEvent, VALUE_BYTES_MAX,
     event::EventTemplate,
@@ -26,8 +26,9 @@ impl Interpreter<'_> {
         let mut uri = self.uri(&call.endpoint, on, around).await?;
         // What may be said of it: it becomes data, which goes to the server.
         let mut told = (!call.endpoint.is_secret()).then(|| uri.clone());
+        let budget = &mut Budget::of("a request");
         for (name, template) in &call.query {
-            let value = self.fill(template, on, around).await?;
+            let value = self.fill_within(budget, template, on, around).await?;
             http::append_query(&mut uri, name, &value)?;
             if let Some(told) = &mut told
                 && !template.uses_secrets()
@@ -37,12 +38,12 @@ impl Interpreter<'_> {
         }
         let mut headers = Vec::new();
         for (name, template) in &call.headers {
-            headers.push((name.to_ascii_lowercase(), self.text(name, template, on, around).await?));
+            headers.push((name.to_ascii_lowercase(), self.text_within(budget, name, template, on, around).await?));
         }
         headers.extend(self.authorization(call.endpoint.authentication.as_ref(), on, around).await?);
         let mut body = Vec::new();
         if let Some(template) = &call.body {
-            let (bytes, media) = match self.fill(template, on, around).await? {
+            let (bytes, media) = match self.fill_within(budget, template, on, around).await? {
                 Value::String(text) => (text.into_bytes(), "text/plain; charset=utf-8"),
                 value => (value.to_string().into_bytes(), "application/json"),
             };
@@ -195,8 +196,8 @@ impl Interpreter<'_> {
     /// Sends, to an endpoint that may be one of which nothing is told.
     pub(super) async fn send(&self, request: HttpRequest, is_secret: bool) -> Result<HttpResponse, Problem> {
         let response = self.effects.http(request).await;
-        let response = response
-            .map_err(|failure| if is_secret { http::withheld(&failure) } else { Problem::from(failure) })?;
+        let response =
+            response.map_err(|failure| if is_secret { http::withheld(&failure) } else { Problem::from(failure) })?;
         if response.status == UNAUTHORIZED {
             self.tokens.forget();
         }
@@ -247,5 +248,16 @@ impl Interpreter<'_> {
         around: &Surroundings,
     ) -> Result<String, Problem> {
         http::text_of(name, &self.fill(template, on, around).await?)
+    }
+
+    pub(super) async fn text_within(
+        &self,
+        budget: &mut Budget,
+        name: &str,
+        template: &Template,
+        on: &Value,
+        around: &Surroundings,
+    ) -> Result<String, Problem> {
+        http::text_of(name, &self.fill_within(budget, template, on, around).await?)
     }
 }

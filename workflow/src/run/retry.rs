@@ -32,6 +32,10 @@ impl Interpreter<'_> {
                 }
                 Err(problem) => problem.at(around.task["reference"].as_str().unwrap_or_default()),
             };
+            // Nothing more is carried out: whoever caught this would go round for ever.
+            if self.steps_are_used_up() {
+                return Err(problem);
+            }
             let inside = around.inside([(tried.name.clone(), problem.value())]);
             if !self.catches(tried, &problem, &input, &inside).await? {
                 return Err(problem);

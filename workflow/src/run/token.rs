@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Interpreter, Surroundings};
+use super::{Budget, Interpreter, Surroundings};
 use crate::{
     Problem,
     expression::Template,
@@ -65,8 +65,9 @@ impl Interpreter<'_> {
         around: &Surroundings,
     ) -> Result<Vec<String>, Problem> {
         let mut texts = Vec::with_capacity(templates.len());
+        let budget = &mut Budget::of("a client");
         for template in templates {
-            texts.push(self.text(name, template, on, around).await?);
+            texts.push(self.text_within(budget, name, template, on, around).await?);
         }
         Ok(texts)
     }
