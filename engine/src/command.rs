@@ -10,6 +10,7 @@ use crate::{
     event::EmittedEvent,
     id::{JobId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     state::{Assignee, Submission, Verdict, VersionRef},
+    trace::TraceParent,
 };
 
 /// What is asked of one submission.
@@ -201,6 +202,8 @@ pub struct Submit {
     pub administrator: bool,
     /// The submission that this one takes the place of: one that has ended, and so never changes again.
     pub before: Option<Arc<Submission>>,
+    /// The trace of the call, where it named one.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// Moves a submission to another version of its process.

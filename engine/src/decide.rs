@@ -177,6 +177,7 @@ fn decide_submit(submit: &Submit, context: &mut Context<'_>) -> Result<Decided, 
             choices: submit.choices.clone(),
             summary,
             resubmission,
+            traceparent: submit.traceparent.clone(),
         },
     };
     let Some(state) = evolve::begin(&event) else { unreachable!("the event just made is that of a submission") };

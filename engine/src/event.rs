@@ -18,6 +18,7 @@ use crate::{
     },
     status::{SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
+    trace::TraceParent,
 };
 
 /// An event and the moment it was decided.
@@ -70,6 +71,9 @@ pub enum EventKind {
         /// The submission that this one takes the place of, and what was approved there that may count again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resubmission: Option<Resubmission>,
+        /// The trace of the call, where it named one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<TraceParent>,
     },
     /// Somebody said something.
     Commented {

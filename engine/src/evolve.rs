@@ -38,6 +38,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
         choices,
         summary,
         resubmission,
+        traceparent,
     } = &event.kind
     else {
         return None;
@@ -65,6 +66,7 @@ pub fn begin(event: &Event) -> Option<Submission> {
         kept: None,
         ignored_change: None,
         resubmission: resubmission.clone(),
+        traceparent: traceparent.clone(),
         changes: 1,
     })
 }

@@ -26,6 +26,7 @@ pub mod refusal;
 pub mod state;
 pub mod status;
 pub mod timer;
+pub mod trace;
 pub mod trigger;
 
 /// JSON as the engine keeps it: objects sorted by key.

@@ -11,6 +11,7 @@ use crate::{
     id::{JobId, StageRunId, StepRunId, SubmissionId, Tenant, Token, UserName, WorkItemId},
     status::{JobStatus, StageRunStatus, StepRunStatus, SubmissionStatus, WorkItemStatus},
     timer::Deadlines,
+    trace::TraceParent,
 };
 
 /// A submission as its events have left it.
@@ -60,6 +61,8 @@ pub struct Submission {
     pub ignored_change: Option<IgnoredChange>,
     /// The submission that this one takes the place of.
     pub resubmission: Option<Resubmission>,
+    /// The trace of the call that began it, where it named one.
+    pub traceparent: Option<TraceParent>,
     /// How many events there were that may change what a condition says: what an evaluation was asked on.
     pub changes: u64,
 }
@@ -653,6 +656,9 @@ pub struct JobSpec {
     pub execution: JobExecution,
     /// Retries and bounds.
     pub retry: RetryPolicy,
+    /// The trace that it belongs to: the submission's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// What a job carries out.

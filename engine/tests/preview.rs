@@ -84,6 +84,7 @@ fn look(definition: &str, data: Json, outputs: &[(&str, Json)]) -> Result<Previe
         source_version: None,
         administrator: false,
         before: None,
+        traceparent: None,
     };
     let outputs = outputs.iter().map(|(step, output)| ((*step).to_owned(), output.clone())).collect();
     let mut context = Context {

@@ -324,6 +324,7 @@ fn submit() -> impl Strategy<Value = Submit> {
         choices: choices(chosen),
         administrator: false,
         before: None,
+        traceparent: None,
     })
 }
 
@@ -726,6 +727,7 @@ fn submit_again(state: &Submission) -> Submit {
         choices: state.choices.clone(),
         administrator: false,
         before: ended.then(|| std::sync::Arc::new(state.clone())),
+        traceparent: None,
     }
 }
 

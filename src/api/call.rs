@@ -1,7 +1,10 @@
 //! What every call begins with: who calls, whether they may, and by what the call is known when it comes again.
 
 use prost::Message;
-use quorate_engine::id::{SubmissionId, Tenant};
+use quorate_engine::{
+    id::{SubmissionId, Tenant},
+    trace::TraceParent,
+};
 use quorate_store::{log::Hash, store::RequestKey};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status, metadata::MetadataMap};
@@ -18,6 +21,11 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// How long names and record ids may be, in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 256;
+
+/// The trace that a call is part of, where it says so.
+pub(super) fn traceparent(metadata: &MetadataMap) -> Option<TraceParent> {
+    TraceParent::parse(metadata.get("traceparent")?.to_str().ok()?)
+}
 
 impl Api {
     /// The caller, if they have one of these roles, and the message.

@@ -125,6 +125,7 @@ fn submit(
         source_version: None,
         administrator: false,
         before: None,
+        traceparent: None,
     })
 }
 

@@ -25,7 +25,7 @@ use crate::{
 
 use super::{
     Api,
-    call::{NAME_BYTES_MAX, check_text, request_key},
+    call::{NAME_BYTES_MAX, check_text, request_key, traceparent},
     catalog::answer_again,
     convert, errors,
     submission::{on_behalf_of, record_data},
@@ -40,6 +40,7 @@ impl RecordService for Api {
         &self,
         request: Request<v1::RecordServiceReportChangeRequest>,
     ) -> Result<Response<v1::RecordServiceReportChangeResponse>, Status> {
+        let traceparent = traceparent(request.metadata());
         let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
         let key = request_key(&principal, &message.request_id, "RecordService.ReportChange", &message)?;
         let kind = match message.kind() {
@@ -67,6 +68,7 @@ impl RecordService for Api {
             by: principal.actor(),
             on_behalf_of,
             key,
+            traceparent,
         };
         let effects = self.scheduler.report_change(&change).await.map_err(errors::rejected)?;
         Ok(Response::new(answer_of(&effects)))

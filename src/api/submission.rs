@@ -35,7 +35,7 @@ use crate::{
 
 use super::{
     Api,
-    call::{NAME_BYTES_MAX, check_text, parse_id, request_key},
+    call::{NAME_BYTES_MAX, check_text, parse_id, request_key, traceparent},
     convert, errors, filter, pages,
 };
 
@@ -51,9 +51,10 @@ impl SubmissionService for Api {
         &self,
         request: Request<v1::SubmissionServiceSubmitRequest>,
     ) -> Result<Response<v1::SubmissionServiceSubmitResponse>, Status> {
+        let traceparent = traceparent(request.metadata());
         let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
         let key = request_key(&principal, &message.request_id, "Submit", &message)?;
-        let ask = submit_ask(&principal, message)?;
+        let ask = SubmitAsk { traceparent, ..submit_ask(&principal, message)? };
         let id = SubmissionId(Uuid::now_v7());
         let answer = self.ask(&principal.tenant, id, Ask::Submit(Box::new(ask)), key).await;
         let state = self.settle(&principal.tenant, answer).await?;
@@ -228,10 +229,11 @@ impl SubmissionService for Api {
         &self,
         request: Request<v1::SubmissionServiceResubmitRequest>,
     ) -> Result<Response<v1::SubmissionServiceResubmitResponse>, Status> {
+        let traceparent = traceparent(request.metadata());
         let (principal, message) = self.caller(request, &[Role::Submitter]).await?;
         let key = request_key(&principal, &message.request_id, "Resubmit", &message)?;
         let before = self.submission(&principal.tenant, parse_id("id", &message.id)?).await?;
-        let ask = resubmit_ask(&principal, &message, &before)?;
+        let ask = SubmitAsk { traceparent, ..resubmit_ask(&principal, &message, &before)? };
         let id = SubmissionId(Uuid::now_v7());
         let answer = self.ask(&principal.tenant, id, Ask::Submit(Box::new(ask)), key).await;
         let submission = Some(convert::submission(&*self.settle(&principal.tenant, answer).await?));
@@ -436,6 +438,7 @@ fn submit_ask(principal: &Principal, message: v1::SubmissionServiceSubmitRequest
         source_version: None,
         administrator: principal.actor().administrator,
         before: None,
+        traceparent: None,
         may_exist: false,
     })
 }
@@ -464,6 +467,7 @@ fn resubmit_ask(
         source_version: None,
         administrator: principal.actor().administrator,
         before: Some(Arc::clone(before)),
+        traceparent: None,
         may_exist: false,
     })
 }

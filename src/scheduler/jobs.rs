@@ -31,7 +31,7 @@ pub(super) fn message(tenant: &Tenant, submission: SubmissionId, row: &JobRow, w
         deadline: row.deadline.map(timestamp),
         timeout: Some(duration(milliseconds(retry.timeout))),
         heartbeat_interval: row.heartbeat_timeout.map(|timeout| duration(timeout / HEARTBEATS_PER_TIMEOUT)),
-        traceparent: String::new(),
+        traceparent: row.spec.traceparent.as_ref().map(ToString::to_string).unwrap_or_default(),
         workflow: workflow.to_owned(),
     }
 }

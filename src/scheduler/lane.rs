@@ -20,6 +20,7 @@ use quorate_engine::{
     projection::{JobRow, Projection, project},
     state::{Submission, VersionRef},
     status::JobStatus,
+    trace::TraceParent,
 };
 use quorate_store::{
     StoreError, log,
@@ -71,6 +72,8 @@ pub struct SubmitAsk {
     pub administrator: bool,
     /// The submission that has ended and that this one takes the place of.
     pub before: Option<Answer>,
+    /// The trace of the call, where it named one.
+    pub traceparent: Option<TraceParent>,
     /// Whether somebody else may have asked for the same submission: else its id is new, and need not be looked up.
     pub may_exist: bool,
 }
@@ -422,6 +425,7 @@ fn submit_command(tenant: Tenant, id: SubmissionId, ask: &SubmitAsk, snapshot: &
         source_version: ask.source_version,
         administrator: ask.administrator,
         before: ask.before.clone(),
+        traceparent: ask.traceparent.clone(),
     })))
 }
 

@@ -163,6 +163,9 @@ fn cloud_event(
         "sequence": format!("{sequence:020}"),
         "partitionkey": submission,
     }));
+    if let Some(traceparent) = &state.traceparent {
+        body.insert("traceparent".to_owned(), json!(traceparent));
+    }
     body.extend(own);
     LifecycleEvent { routing_key, id, sequence, body: Json::Object(body) }
 }

@@ -18,6 +18,7 @@ use quorate_engine::{
     refusal::Refusal,
     state::{FailureReason, Submission},
     status::SubmissionStatus,
+    trace::TraceParent,
     trigger::ChangeKind,
 };
 use quorate_store::{
@@ -79,6 +80,8 @@ pub struct RecordChange {
     pub on_behalf_of: Option<UserName>,
     /// By what it is known when it is told again.
     pub key: Option<(RequestKey, Hash)>,
+    /// The trace of the call, where it named one.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// What a change came to in one process.
@@ -342,6 +345,7 @@ fn submit(change: &RecordChange, process: &str) -> Ask {
         source_version: change.source_version,
         administrator: change.by.administrator,
         before: None,
+        traceparent: change.traceparent.clone(),
         may_exist: true,
     }))
 }
@@ -463,7 +467,9 @@ async fn apply(scheduler: &Scheduler, delivery: Delivery<v1::RecordChange>) {
 }
 
 /// A change as a message tells of it. `Err` says which field is wrong: no further delivery will make it right.
-fn read(message: v1::RecordChange) -> Result<RecordChange, String> {
+fn read(mut message: v1::RecordChange) -> Result<RecordChange, String> {
+    // The same change may be told again under another span.
+    let traceparent = TraceParent::parse(&std::mem::take(&mut message.traceparent));
     let texts = [
         ("tenant", &message.tenant),
         ("request_id", &message.request_id),
@@ -516,5 +522,6 @@ fn read(message: v1::RecordChange) -> Result<RecordChange, String> {
         by,
         on_behalf_of,
         key,
+        traceparent,
     })
 }

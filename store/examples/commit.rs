@@ -166,6 +166,7 @@ fn job(submission: SubmissionId, step_run: StepRunId, at: Timestamp) -> JobRow {
                 total_timeout: None,
                 heartbeat_timeout: None,
             },
+            traceparent: None,
         }),
         attempt: 1,
         token: Token::new(submission, id.0.as_u128()).reveal().to_owned(),

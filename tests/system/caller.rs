@@ -93,6 +93,13 @@ impl Caller {
         Ok(self.submissions().submit(request).await?.into_inner().submission.unwrap())
     }
 
+    /// Submits as part of a trace.
+    pub(crate) async fn submit_under(&self, traceparent: &'static str, process: &str, data: Value) -> Submission {
+        let mut request = Request::new(submit(process, "", &data));
+        request.metadata_mut().insert("traceparent", MetadataValue::from_static(traceparent));
+        self.submissions().submit(request).await.unwrap().into_inner().submission.unwrap()
+    }
+
     pub(crate) async fn get(&self, id: &str) -> Submission {
         let request = v1::SubmissionServiceGetRequest { id: id.to_owned() };
         self.submissions().get(request).await.unwrap().into_inner().submission.unwrap()

@@ -44,6 +44,9 @@ const NOT_TOLD: [&str; 12] = [
     "RECORD_LOCKED",
 ];
 
+/// A trace that a caller is part of.
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 const ASK: &str = "\
 apiVersion: quorate/v1
 kind: ApprovalProcess
@@ -213,13 +216,17 @@ async fn what_happens_while_the_broker_is_away_is_told_when_it_is_back() {
     subscriber.has_heard_all_of(&system, std::slice::from_ref(&before)).await;
 
     wire.cut();
-    let during = ann.submit("ask", json!({ "n": 2 })).await.id;
+    let during = ann.submit_under(TRACE, "ask", json!({ "n": 2 })).await.id;
     comment(&ann, &before, "is anybody there?").await;
     comment(&ann, &during, "nobody hears me").await;
     let both = [before, during];
     assert_eq!(in_outbox(&system, &both).await, both.iter().cloned().collect());
     wire.mend();
     subscriber.has_heard_all_of(&system, &both).await;
+    for (_, message) in &subscriber.messages {
+        let trace = (message["subject"] == both[1].as_str()).then_some(TRACE);
+        assert_eq!(message.get("traceparent").and_then(Value::as_str), trace, "{message}");
+    }
     system.end().await;
 }
 

@@ -17,6 +17,8 @@ use crate::{
     system::System,
 };
 
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 pub(crate) async fn report(worker: &Caller, report: JobReport) -> Result<(), tonic::Status> {
     let request = JobServiceReportJobRequest { report: Some(report) };
     worker.jobs().report_job(request).await.map(|_| ())
@@ -104,6 +106,25 @@ on_every_backend! {
             assert_eq!(step(&ann.get(id).await, "job"), StepRunStatus::Completed);
             let events = verified_history(&system.store, id).await;
             crate::audit::each_result_was_applied_once(&events);
+        }
+        drop(jobs);
+        delete_task_queue(&system).await;
+        system.end().await;
+    }
+
+    async fn a_job_is_part_of_the_trace_of_its_submission(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (ann, worker) = (system.caller("ann"), system.caller("worker"));
+        let mut jobs = stream(&worker).await;
+        for (sent, handed_on) in [(TRACE, TRACE), ("00-what-is-this", "")] {
+            ann.submit_under(sent, "waiting", json!({})).await;
+            let first = next(&mut jobs).await;
+            let failed = JobReport { status: "FAILED".into(), error: Some(JobError::default()), ..completed(&first) };
+            report(&worker, failed).await.unwrap();
+            let second = next(&mut jobs).await;
+            report(&worker, completed(&second)).await.unwrap();
+            let traces = [&first, &second].map(|job| (job.attempt, job.traceparent.as_str()));
+            assert_eq!(traces, [(1, handed_on), (2, handed_on)]);
         }
         drop(jobs);
         delete_task_queue(&system).await;

@@ -80,6 +80,7 @@ impl<'c> Draft<'_, 'c> {
             // A call waits for synchronous steps, never for a condition.
             execution: JobExecution::Async,
             retry: question.retry.clone(),
+            traceparent: self.state.traceparent.clone(),
         };
         let job = JobId(self.context.ids.uuid());
         let token = Token::new(self.state.id, self.context.ids.secret());

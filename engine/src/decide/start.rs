@@ -102,6 +102,7 @@ impl<'c> Draft<'_, 'c> {
             input,
             execution,
             retry: step.retry.clone(),
+            traceparent: self.state.traceparent.clone(),
         };
         let job = JobId(self.context.ids.uuid());
         let token = Token::new(self.state.id, self.context.ids.secret());

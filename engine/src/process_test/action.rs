@@ -68,6 +68,7 @@ impl Stage<'_> {
                     source_version: None,
                     administrator: by.administrator,
                     before: Some(Arc::new(state.clone())),
+                    traceparent: None,
                 }))
             }
             Action::Reassign { item, by, to, comment } => Command::Reassign {

@@ -168,6 +168,7 @@ impl Run<'_> {
             source_version: None,
             administrator: actor(&submit.by).administrator,
             before: None,
+            traceparent: None,
         }));
         match (self.carry_out(&command), &submit.refused) {
             (Ok(()), None) => Ok(()),

@@ -341,6 +341,7 @@ fn submit(who: &str, on_behalf_of: Option<&str>, data: &str, choices: &str) -> R
         choices: serde_json::from_str(choices).map_err(|error| format!("`{choices}` are no choices: {error}"))?,
         administrator: actor(who).administrator,
         before: None,
+        traceparent: None,
     })))
 }
 

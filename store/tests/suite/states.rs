@@ -96,6 +96,7 @@ impl Run {
             kept: None,
             ignored_change: None,
             resubmission: None,
+            traceparent: None,
             changes: 0,
         };
         Self { state, head: FIRST_PREVIOUS, stored: None }
@@ -257,6 +258,7 @@ pub(crate) fn odd_event(run: &Run) -> EventKind {
         choices: BTreeMap::from([("manager".to_owned(), vec!["bob".to_owned()])]),
         summary: String::new(),
         resubmission: None,
+        traceparent: None,
     }
 }
 
@@ -324,6 +326,7 @@ fn job(submission: SubmissionId) -> Job {
                 total_timeout: Some(600_000),
                 heartbeat_timeout: Some(10_000),
             },
+            traceparent: None,
         }),
         status: JobStatus::Pending,
         attempt: 1,
