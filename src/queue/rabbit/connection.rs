@@ -159,11 +159,11 @@ async fn supervise(target: Arc<Target>, current: watch::Sender<Option<Arc<Link>>
         };
         match opened {
             Ok(Ok(link)) => {
-                info!(broker, connection = target.name, "connected to the broker");
                 down = false;
                 delays = Backoff::new();
                 let link = Arc::new(link);
                 current.send_replace(Some(link.clone()));
+                info!(broker, connection = target.name, "connected to the broker");
                 let reason = tokio::select! {
                     () = closing.cancelled() => {
                         current.send_replace(None);
