@@ -14,9 +14,12 @@ use std::{
 };
 
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties,
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
     message::BasicGetMessage,
-    options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{
+        BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable},
     uri::AMQPUri,
 };
@@ -31,8 +34,9 @@ use tokio::{
     time,
 };
 
-/// No condition of these tests takes this long on a loaded machine: a test that hangs fails instead.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// No condition of these tests takes this long on a loaded machine: a test that hangs fails instead. What a server that is killed has
+/// claimed is another's after a minute only, and what follows from it takes its time too.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Fails instead of hanging.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -70,6 +74,8 @@ impl Corner {
         let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
         let connection = Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
+        // The broker's answer to a message tells whether it is in its queue.
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         Self { names: Names::new(&prefix), prefix, channel, connection }
     }
 
@@ -92,14 +98,16 @@ impl Corner {
         self.connection.create_channel().await.unwrap()
     }
 
+    /// Puts a message into a queue, which has to be there.
     pub(crate) async fn put(&self, queue: &str, body: &[u8]) {
+        self.put_with(queue, body, BasicProperties::default()).await;
+    }
+
+    pub(crate) async fn put_with(&self, queue: &str, body: &[u8], properties: BasicProperties) {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        self.channel
-            .basic_publish("".into(), queue.into(), options, body, BasicProperties::default())
-            .await
-            .unwrap()
-            .await
-            .unwrap();
+        let published = self.channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
+        let answer = within("the broker's answer to a message", published).await.unwrap();
+        assert_eq!(answer, Confirmation::Ack(None), "the message is not in {queue}");
     }
 
     pub(crate) async fn put_report(&self, report: &JobReport) {
@@ -144,7 +152,7 @@ impl Corner {
         channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().consumer_count()
     }
 
-    /// Whether a queue exists with exactly this type and these arguments: the broker refuses to declare it otherwise.
+    /// Whether a queue that exists has exactly this type and these arguments: the broker refuses to declare it otherwise.
     pub(crate) async fn is_declared(&self, queue: &str, queue_type: QueueType, arguments: &[(&str, &str)]) -> bool {
         let mut table = FieldTable::default();
         for (name, value) in arguments {
@@ -158,6 +166,7 @@ impl Corner {
         if let Some(queue_type) = queue_type {
             table.insert("x-queue-type".into(), AMQPValue::LongString(queue_type.into()));
         }
+        assert!(self.exists(queue).await, "{queue} is not there: to declare it now would tell nothing");
         let channel = self.another_channel().await;
         channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), table).await.is_ok()
     }
