@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path};
 use crate::{
     backend::is_empty,
     program::{Program, output, printed, quorate},
+    queue_support::until,
     service::Service,
 };
 
@@ -88,14 +89,16 @@ async fn the_worked_example_can_be_typed_as_it_is_printed_and_is_kept() {
     assert!(events.contains("RECALLED"), "{events}");
     assert!(program.stop().await.success());
 
-    let (program, address) = dev(folder.path(), &["--data", "kept"]).await;
-    assert!(!program.has_said("waits for bob"), "the example is set up once");
+    let (mut program, address) = dev(folder.path(), &["--data", "kept"]).await;
     let server = format!("http://{address}");
     let kept = printed(quorate().args(["--server", &server, "--as", "ann", "get", "submission", &submission]));
     assert!(kept.contains("APPROVED"), "{kept}");
     let all = printed(quorate().args(["--server", &server, "--as", "ann", "list", "submissions", "-o", "json"]));
     assert_eq!(serde_json::from_str::<serde_json::Value>(&all).unwrap().as_array().unwrap().len(), 2);
-    assert!(program.stop().await.success());
+    program.signal("TERM");
+    let status = until("the server's end", || std::future::ready(program.ended())).await;
+    assert!(status.success(), "{status}");
+    assert!(!program.has_said("waits for bob"), "the example is set up once");
 }
 
 #[tokio::test]
@@ -162,5 +165,5 @@ async fn every_example_is_applied_and_takes_a_record() {
         let submitted = call("ann", &["submit", name, "--record-id", "1", "--data", data]);
         assert!(submitted.contains("IN_PROGRESS"), "{submitted}");
     }
-    program.stop().await;
+    assert!(program.stop().await.success());
 }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use crate::queue_support::until;
@@ -18,6 +18,7 @@ pub(crate) struct Program {
     name: &'static str,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 /// `quorate`, with nothing from the environment.
@@ -50,20 +51,21 @@ impl Program {
     pub(crate) fn start(name: &'static str, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        keep(child.stdout.take().unwrap(), &lines);
-        keep(child.stderr.take().unwrap(), &lines);
-        Self { name, child, lines }
+        let readers = [keep(child.stdout.take().unwrap(), &lines), keep(child.stderr.take().unwrap(), &lines)];
+        Self { name, child, lines, readers }
     }
 
     /// What the first line that fits says. Fails when the program ends before.
     pub(crate) async fn said<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
-        let lines = Arc::clone(&self.lines);
-        let child = &mut self.child;
         let mut look = || {
-            // Looked at first: what it wrote before its end is read after.
-            let ended = child.try_wait().unwrap();
-            let found = lines.lock().unwrap().iter().find_map(|line| read(line));
-            assert!(found.is_some() || ended.is_none(), "{what}: the program ended with {ended:?}: {}", tail(&lines));
+            // Looked at first: it has ended when all is here that it wrote.
+            let ended = self.ended();
+            let found = self.lines.lock().unwrap().iter().find_map(|line| read(line));
+            assert!(
+                found.is_some() || ended.is_none(),
+                "{what}: the program ended with {ended:?}: {}",
+                tail(&self.lines)
+            );
             found
         };
         until(what, || std::future::ready(look())).await
@@ -73,9 +75,9 @@ impl Program {
         self.lines.lock().unwrap().iter().any(|line| line.contains(part))
     }
 
-    /// Whether it has ended, and how.
+    /// Whether it has ended, and how: after that [`Self::has_said`] knows of all that it wrote.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+        self.child.try_wait().unwrap().filter(|_| self.readers.iter().all(JoinHandle::is_finished))
     }
 
     /// SIGKILL: nothing is finished, nothing is said.
@@ -115,13 +117,13 @@ impl Drop for Program {
     }
 }
 
-fn keep(stream: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+fn keep(stream: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             lines.lock().unwrap().push(line);
         }
-    });
+    })
 }
 
 fn tail(lines: &Mutex<Vec<String>>) -> String {
