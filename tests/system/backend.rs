@@ -43,8 +43,7 @@ impl Backend {
     }
 
     pub(crate) async fn postgres_and_rabbitmq() -> Self {
-        let turn = Turn::Shared { _guard: BROKER.read().await };
-        Self::on_postgres(Broker::new(turn).await)
+        Self::on_postgres(Broker::shared().await)
     }
 
     /// For tests that stop the broker: no other test uses it meanwhile.
@@ -79,6 +78,11 @@ impl Backend {
 }
 
 impl Broker {
+    /// For tests that run beside others.
+    pub(crate) async fn shared() -> Self {
+        Self::new(Turn::Shared { _guard: BROKER.read().await }).await
+    }
+
     async fn new(turn: Turn) -> Self {
         let corner = Corner::new().await;
         Self { url: amqp_url(), prefix: corner.prefix.clone(), corner: Some(corner), _turn: turn }
