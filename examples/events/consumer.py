@@ -7,7 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
-import time
+import threading
 
 import pika
 from pika.exceptions import AMQPError
@@ -20,16 +20,18 @@ DATABASE = os.environ.get("EVENTS_DATABASE", "events.db")
 
 PREFETCH = 100
 RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 0.5, 30.0
+# How often it looks, while nothing comes, whether it is to stop.
+LOOK_SECONDS = 0.5
 
 log = logging.getLogger("consumer")
 
 
-class Stop(Exception):
-    """Somebody asked the program to stop."""
+# Set when somebody asks the program to stop: between two messages, so that one that was begun is handled and acknowledged.
+stopping = threading.Event()
 
 
 def stop(*_: object) -> None:
-    raise Stop
+    stopping.set()
 
 
 def is_new(database: sqlite3.Connection, event: dict) -> bool:
@@ -65,7 +67,11 @@ def follow(connection: pika.BlockingConnection, database: sqlite3.Connection) ->
     for key in KEYS:
         channel.queue_bind(QUEUE, f"{PREFIX}.events", key)
     log.info("following %s", ", ".join(KEYS))
-    for method, _, body in channel.consume(QUEUE):
+    for method, _, body in channel.consume(QUEUE, inactivity_timeout=LOOK_SECONDS):
+        if stopping.is_set():
+            return
+        if method is None:
+            continue
         try:
             handle(database, body)
         except (ValueError, KeyError, TypeError) as error:
@@ -81,20 +87,17 @@ def main() -> None:
     database = sqlite3.connect(DATABASE)
     database.execute("create table if not exists seen (submission text primary key, sequence text not null)")
     pause = RECONNECT_SECONDS_MIN
-    try:
-        while True:
-            try:
-                with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
-                    pause = RECONNECT_SECONDS_MIN
-                    follow(connection, database)
-            except AMQPError as error:
-                log.warning("the broker is away: %r", error)
-            time.sleep(pause)
-            pause = min(pause * 2, RECONNECT_SECONDS_MAX)
-    except Stop:
-        log.info("stopped")
-    finally:
-        database.close()
+    while not stopping.is_set():
+        try:
+            with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
+                pause = RECONNECT_SECONDS_MIN
+                follow(connection, database)
+        except AMQPError as error:
+            log.warning("the broker is away: %r", error)
+        stopping.wait(pause)
+        pause = min(pause * 2, RECONNECT_SECONDS_MAX)
+    log.info("stopped")
+    database.close()
 
 
 if __name__ == "__main__":
