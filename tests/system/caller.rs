@@ -23,6 +23,10 @@ use tonic_types::StatusExt;
 
 use crate::queue_support::{until, within};
 
+/// Calls that a test makes at the same time: more wait for one of a server's ten connections to its store, on a loaded machine for longer
+/// than a server lets them.
+pub(crate) const CALLS_AT_ONCE: usize = 16;
+
 /// Says who calls.
 #[derive(Clone, Default)]
 pub(crate) struct Identity {
@@ -130,6 +134,28 @@ impl Caller {
         let request = v1::WorkItemServiceListRequest { filter, ..Default::default() };
         until("a work item", || async {
             self.work_items().list(request.clone()).await.unwrap().into_inner().work_items.pop()
+        })
+        .await
+    }
+
+    pub(crate) async fn task_queues(&self) -> Vec<v1::TaskQueue> {
+        let mut request = v1::JobServiceListTaskQueuesRequest { page_size: 2, ..Default::default() };
+        let mut queues = Vec::new();
+        loop {
+            let page = self.jobs().list_task_queues(request.clone()).await.unwrap().into_inner();
+            queues.extend(page.task_queues);
+            if page.next_page_token.is_empty() {
+                return queues;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// A task queue, once it is known how many consumers it has: a broker that does not answer in time leaves that open.
+    pub(crate) async fn task_queue(&self, name: &str) -> v1::TaskQueue {
+        until("the count of the consumers", || async {
+            let queue = self.task_queues().await.into_iter().find(|queue| queue.name == name).unwrap();
+            queue.consumers.is_some().then_some(queue)
         })
         .await
     }

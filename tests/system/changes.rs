@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream};
 use lapin::{
     BasicProperties,
-    options::BasicPublishOptions,
     types::{AMQPValue, FieldTable},
 };
 use quorate::{
@@ -15,13 +14,13 @@ use quorate::{
     },
     scheduler::records::RECORD_SUBMISSIONS_MAX,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::{
     audit::verified_history,
     backend::Backend,
-    caller::{Caller, refused},
+    caller::{CALLS_AT_ONCE, Caller, refused},
     on_every_backend,
     queue_support::until,
     system::{Server, System},
@@ -97,8 +96,8 @@ on_every_backend! {
         let first = report(&erp, told(20)).await.unwrap().remove(0);
         recall(&erp, &first.submission).await;
         // More than are looked at first.
-        let others = join_all((0..=RECORD_SUBMISSIONS_MAX).map(|_| erp.submit("note", json!({})))).await;
-        join_all(others.iter().map(|other| recall(&erp, &other.id))).await;
+        let others = submit_many(&erp, "note", &json!({}), RECORD_SUBMISSIONS_MAX as usize + 1).await;
+        recall_all(&erp, &others).await;
 
         let unchanged = report(&erp, told(20)).await.unwrap();
         assert_eq!(unchanged, [], "what was decided on is not asked again");
@@ -113,16 +112,15 @@ on_every_backend! {
         let system = System::start_without_worker(backend).await;
         let (admin, erp) = (system.caller("admin"), system.caller("erp"));
         admin.publish_process(DISCOUNT).await;
-        let submit_many = || join_all((0..MAX).map(|_| erp.submit("discount", json!({ "percent": 5 }))));
-        let oldest = erp.submit("discount", json!({ "percent": 5 })).await;
-        let ended = submit_many().await;
-        join_all(ended.iter().map(|submission| recall(&erp, &submission.id))).await;
+        let small = json!({ "percent": 5 });
+        let oldest = erp.submit("discount", small.clone()).await;
+        recall_all(&erp, &submit_many(&erp, "discount", &small, MAX).await).await;
         let request = |percent: u32| change("R-1", ChangeKind::Updated, &json!({ "percent": percent }), "");
         let told = report(&erp, request(6)).await.unwrap();
         assert_eq!(told.len(), 1, "{told:?}");
         assert_eq!((told[0].submission.as_str(), told[0].outcome()), (oldest.id.as_str(), Outcome::Updated));
 
-        let open = submit_many().await;
+        let open = submit_many(&erp, "discount", &small, MAX).await;
         let refusal = report(&erp, request(7)).await;
         assert_eq!(refused(refusal), (Code::FailedPrecondition, "RECORD_SUBMISSIONS_EXCEEDED".to_owned()));
         assert_eq!(erp.get(&open[0].id).await.record.unwrap().version, 1);
@@ -131,6 +129,14 @@ on_every_backend! {
         assert_eq!(erp.get(&oldest.id).await.record.unwrap().version, 3);
         system.end().await;
     }
+}
+
+async fn submit_many(caller: &Caller, process: &str, data: &Value, count: usize) -> Vec<Submission> {
+    stream::iter(0..count).map(|_| caller.submit(process, data.clone())).buffered(CALLS_AT_ONCE).collect().await
+}
+
+async fn recall_all(caller: &Caller, submissions: &[Submission]) {
+    stream::iter(submissions).for_each_concurrent(CALLS_AT_ONCE, |submission| recall(caller, &submission.id)).await;
 }
 
 async fn recall(caller: &Caller, id: &str) {
@@ -143,10 +149,7 @@ async fn put(system: &System, body: &[u8], message_id: Option<&str>) {
     let corner = system.backend.broker().corner();
     let properties =
         message_id.map_or_else(BasicProperties::default, |id| BasicProperties::default().with_message_id(id.into()));
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let published =
-        corner.channel.basic_publish("".into(), corner.names.records_queue().into(), options, body, properties);
-    published.await.unwrap().await.unwrap();
+    corner.put_with(&corner.names.records_queue(), body, properties).await;
 }
 
 fn message(kind: &str, percent: u32, request_id: &str) -> Vec<u8> {

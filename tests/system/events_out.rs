@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use lapin::{
     Channel,
     options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions},
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     audit::{kinds, verified_history},
     backend::Backend,
-    caller::{Caller, decision, submit},
+    caller::{CALLS_AT_ONCE, Caller, decision, submit},
     program::{Program, printed},
     queue_support::{Wire, until},
     system::{Server, System},
@@ -147,24 +147,29 @@ async fn where_bob_is_asked(backend: Backend) -> System {
     system
 }
 
-async fn submit_many(callers: &[Caller], count: usize) -> Vec<String> {
-    join_all((0..count).map(|n| {
-        let ann = &callers[n % callers.len()];
-        async move { ann.try_submit(submit("two-jobs", &format!("r-{n}"), &json!({ "n": n }))).await.unwrap().id }
-    }))
-    .await
+async fn submit_many(callers: &[Caller], round: usize, count: usize) -> Vec<String> {
+    stream::iter(0..count)
+        .map(|n| {
+            let ann = &callers[n % callers.len()];
+            let request = submit("two-jobs", &format!("{round}-{n}"), &json!({ "n": n }));
+            async move { ann.try_submit(request).await.unwrap().id }
+        })
+        .buffered(CALLS_AT_ONCE)
+        .collect()
+        .await
 }
 
 async fn approve_all(callers: &[Caller], submissions: &[String]) {
-    join_all(submissions.iter().enumerate().map(|(n, id)| {
-        let bob = &callers[n % callers.len()];
-        async move {
-            let item = bob.item_of(id).await;
-            bob.decide(decision(&item, Verdict::Approve, "", &format!("d-{n}"))).await.unwrap();
-            bob.when_it_is(id, SubmissionStatus::Approved).await;
-        }
-    }))
-    .await;
+    stream::iter(submissions.iter().enumerate())
+        .for_each_concurrent(CALLS_AT_ONCE, |(n, id)| {
+            let bob = &callers[n % callers.len()];
+            async move {
+                let item = bob.item_of(id).await;
+                bob.decide(decision(&item, Verdict::Approve, "", &format!("d-{n}"))).await.unwrap();
+                bob.when_it_is(id, SubmissionStatus::Approved).await;
+            }
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -174,7 +179,7 @@ async fn two_servers_tell_of_every_event_in_order() {
     let second = Server::start(&system.backend, &[]).await;
     let anns = [system.caller("ann"), system.caller_at(&second, "ann")];
     let bobs = [system.caller_at(&second, "bob"), system.caller("bob")];
-    let submissions = submit_many(&anns, 100).await;
+    let submissions = submit_many(&anns, 0, 100).await;
     approve_all(&bobs, &submissions).await;
     subscriber.has_heard_all_of(&system, &submissions).await;
     assert_eq!(
@@ -236,16 +241,7 @@ async fn a_server_that_is_killed_leaves_no_event_untold() {
     let mut subscriber = Subscriber::new(&system).await;
     let mut all = Vec::new();
     for round in 0..3 {
-        let anns = [system.caller("ann")];
-        let submitted = join_all((0..30).map(|n| {
-            let ann = &anns[0];
-            async move {
-                let request = submit("two-jobs", &format!("r-{round}-{n}"), &json!({ "n": n }));
-                ann.try_submit(request).await.unwrap().id
-            }
-        }))
-        .await;
-        all.extend(submitted);
+        all.extend(submit_many(&[system.caller("ann")], round, 30).await);
         // What was answered is committed; of what follows from it some is told, and some is not.
         let next = Server::start(&system.backend, &[]).await;
         let mut killed = std::mem::replace(&mut system.server, next);

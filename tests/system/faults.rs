@@ -1,13 +1,13 @@
 //! The broker goes away, forgets everything, or a worker dies: every submission ends all the same.
 
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream};
 use quorate::proto::v1::{SubmissionStatus, Verdict};
 use serde_json::json;
 
 use crate::{
     audit::{each_result_was_applied_once, open_jobs, verified_history},
     backend::{Backend, services},
-    caller::{Caller, decision},
+    caller::{CALLS_AT_ONCE, Caller, decision},
     queue_support::until,
     system::{System, start_worker},
 };
@@ -19,15 +19,16 @@ async fn submit_many(ann: &Caller, count: usize) -> Vec<String> {
 /// Approves all, and waits for the end of each.
 async fn bring_to_an_end(system: &System, ids: &[String]) {
     let (ann, bob) = (system.caller("ann"), system.caller("bob"));
-    join_all(ids.iter().map(|id| {
-        let (ann, bob) = (&ann, &bob);
-        async move {
-            let item = bob.item_of(id).await;
-            bob.decide(decision(&item, Verdict::Approve, "", "")).await.unwrap();
-            ann.when_it_is(id, SubmissionStatus::Approved).await;
-        }
-    }))
-    .await;
+    stream::iter(ids)
+        .for_each_concurrent(CALLS_AT_ONCE, |id| {
+            let (ann, bob) = (&ann, &bob);
+            async move {
+                let item = bob.item_of(id).await;
+                bob.decide(decision(&item, Verdict::Approve, "", "")).await.unwrap();
+                ann.when_it_is(id, SubmissionStatus::Approved).await;
+            }
+        })
+        .await;
     for id in ids {
         each_result_was_applied_once(&verified_history(&system.store, id).await);
     }

@@ -96,7 +96,7 @@ on_every_backend! {
             let job = next(&mut jobs).await;
             report(&worker, completed(&job)).await.unwrap();
             attempts.push((job.submission.clone(), job.attempt));
-            assert_ne!(refused(report(&worker, completed(&job)).await).0, Code::Ok);
+            assert_eq!(refused(report(&worker, completed(&job)).await), not_live);
         }
         attempts.sort();
         let mut expected = vec![(id.clone(), 2), (other.clone(), 1)];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use quorate::proto::v1::{StepRunStatus, SubmissionServiceListRequest, SubmissionStatus, Verdict};
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::{
     approvals::step,
     audit::{all_submissions, each_result_was_applied_once, open_jobs, verified_history},
     backend::Backend,
-    caller::{Caller, decision, submit},
+    caller::{CALLS_AT_ONCE, Caller, decision, submit},
     definitions::purchase,
     queue_support::until,
     system::{Server, System},
@@ -39,21 +39,25 @@ async fn two_servers_share_two_hundred_submissions() {
     let servers = [&system.server, &second];
     let anns = servers.map(|server| system.caller_at(server, "ann"));
     let bobs = servers.map(|server| system.caller_at(server, "bob"));
-    let submitted = join_all((0..SUBMISSIONS).map(|n| {
-        let ann = &anns[n % 2];
-        async move { ann.try_submit(submit("two-jobs", &format!("r-{n}"), &json!({ "n": n }))).await.unwrap().id }
-    }))
-    .await;
+    let submitted: Vec<String> = stream::iter(0..SUBMISSIONS)
+        .map(|n| {
+            let ann = &anns[n % 2];
+            async move { ann.try_submit(submit("two-jobs", &format!("r-{n}"), &json!({ "n": n }))).await.unwrap().id }
+        })
+        .buffered(CALLS_AT_ONCE)
+        .collect()
+        .await;
     assert_eq!(submitted.iter().collect::<BTreeSet<_>>().len(), SUBMISSIONS);
     // Each is decided at the server that it was not submitted to.
-    join_all(submitted.iter().enumerate().map(|(n, id)| {
-        let bob = &bobs[(n + 1) % 2];
-        async move {
-            let item = bob.item_of(id).await;
-            bob.decide(decision(&item, Verdict::Approve, "", &format!("d-{n}"))).await.unwrap();
-        }
-    }))
-    .await;
+    stream::iter(submitted.iter().enumerate())
+        .for_each_concurrent(CALLS_AT_ONCE, |(n, id)| {
+            let bob = &bobs[(n + 1) % 2];
+            async move {
+                let item = bob.item_of(id).await;
+                bob.decide(decision(&item, Verdict::Approve, "", &format!("d-{n}"))).await.unwrap();
+            }
+        })
+        .await;
     until("the end of all", || async { (count(&anns[0], "APPROVED").await == SUBMISSIONS).then_some(()) }).await;
     assert_eq!(all_submissions(&system.store).await.len(), SUBMISSIONS);
     for id in &submitted {

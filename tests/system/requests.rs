@@ -1,6 +1,6 @@
 //! `request_id`: a call that comes again changes nothing and gets its first answer; another call by its name is refused.
 
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream};
 use quorate::proto::v1::{
     DirectoryServicePutGroupRequest, DirectoryServicePutUserRequest, Group, SubmissionServiceCommentRequest,
     SubmissionStatus, User, Verdict,
@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::{
     audit::{all_submissions, kinds, verified_history},
     backend::Backend,
-    caller::{decision, publish, refused, submit},
+    caller::{CALLS_AT_ONCE, decision, publish, refused, submit},
     definitions::{NOTE, purchase},
     on_every_backend,
     system::System,
@@ -136,7 +136,7 @@ on_every_backend! {
             let mut submissions = ann.submissions();
             async move { submissions.comment(request).await.unwrap().into_inner().submission.unwrap() }
         };
-        join_all((0..COMMENTS).map(|n| comment(n.to_string(), ""))).await;
+        stream::iter(0..COMMENTS).map(|n| comment(n.to_string(), "")).buffered(CALLS_AT_ONCE).collect::<Vec<_>>().await;
         let last = comment("last".into(), "c-1").await;
         assert!(last.version > COMMENTS as u64);
         comment("one more".into(), "").await;

@@ -16,7 +16,7 @@ use crate::{
     caller::Caller,
     definitions::{self, TASK_QUEUES},
     program::{Program, printed, quorate, quorate_worker},
-    queue_support::within,
+    queue_support::{until, within},
 };
 
 /// What the callers of the tests may do, by their names; all others submit and review.
@@ -50,10 +50,20 @@ pub(crate) struct Tokens {
 }
 
 impl System {
-    /// A server, a worker, and the definitions of the tests.
+    /// A server, a worker that takes jobs, and the definitions of the tests.
     pub(crate) async fn start(backend: Backend) -> Self {
         let mut system = Self::start_without_worker(backend).await;
         system.start_own_worker();
+        let admin = system.caller("admin");
+        until("the worker to serve", || async {
+            for name in TASK_QUEUES {
+                if admin.task_queue(name).await.consumers == Some(0) {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
         system
     }
 
@@ -61,13 +71,17 @@ impl System {
         printed(quorate().args(["migrate", "--database-url", &backend.database_url]));
         let tokens = Tokens::default();
         tokens.of(&backend, "admin");
-        let server = Server::start(&backend, &[]).await;
+        let mut server = Server::start(&backend, &[]).await;
+        if backend.broker.is_some() {
+            server.is_connected_to_the_broker().await;
+        }
         let store = quorate_store::open(&backend.database_url).await.unwrap();
         let system = Self { backend, store, server, worker: None, tokens };
         let admin = system.caller("admin");
         admin.apply_directory(definitions::DIRECTORY).await;
         admin.publish_flows(definitions::FLOWS).await;
         admin.publish_flows(definitions::EXAMPLE_FLOWS).await;
+        admin.publish_process(&definitions::purchase_process()).await;
         for process in definitions::PROCESSES {
             admin.publish_process(process).await;
         }
@@ -124,6 +138,14 @@ impl System {
         assert!(before.program.stop().await.success());
     }
 
+    /// Stops the server in good order; what it is replaced by is the test's business.
+    pub(crate) async fn stop_server(&mut self) {
+        let program = &mut self.server.program;
+        program.signal("TERM");
+        let status = until("the end of the server", || std::future::ready(program.ended())).await;
+        assert!(status.success(), "the server ended with {status}");
+    }
+
     /// Stops everything in good order.
     pub(crate) async fn end(mut self) {
         if let Some(worker) = self.worker.take() {
@@ -141,6 +163,16 @@ impl Server {
         let mut program = Self::launch(backend, options);
         let address = program.said("the server's address", listening).await;
         Self { program, address }
+    }
+
+    /// Waits until all is declared on the broker: a server serves before that.
+    async fn is_connected_to_the_broker(&mut self) {
+        for connection in ["publish", "consume"] {
+            let what = format!("the connection to {connection}");
+            let connected =
+                |line: &str| (line.contains("connected to the broker") && line.contains(connection)).then_some(());
+            self.program.said(&what, connected).await;
+        }
     }
 
     /// The process, whether it comes to serve or not.

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
 };
 
-use quorate::proto::v1::{self, JobReport, JobServiceListTaskQueuesRequest, TaskQueue};
+use quorate::proto::v1::{self, JobReport};
 use quorate_engine::id::{SubmissionId, Token};
 use serde_json::{Value, json};
 use tokio::{
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     backend::Backend,
-    caller::Caller,
+    caller::{Caller, publish},
     definitions::TASK_QUEUES,
     on_every_backend,
     program::{printed, quorate},
@@ -38,26 +38,14 @@ stages:
       - { name: unserved, background: { flow: orphan, execution: async } }
 ";
 
-async fn task_queues(caller: &Caller) -> Vec<TaskQueue> {
-    let mut request = JobServiceListTaskQueuesRequest { page_size: 2, ..JobServiceListTaskQueuesRequest::default() };
-    let mut queues = Vec::new();
-    loop {
-        let page = caller.jobs().list_task_queues(request.clone()).await.unwrap().into_inner();
-        queues.extend(page.task_queues);
-        if page.next_page_token.is_empty() {
-            return queues;
-        }
-        request.page_token = page.next_page_token;
-    }
-}
-
-async fn task_queue(caller: &Caller, name: &str) -> TaskQueue {
-    task_queues(caller).await.into_iter().find(|queue| queue.name == name).unwrap()
-}
-
+/// What is warned of: nothing where a broker does not answer in time, and then it is asked again, since nobody serves `nobody`.
 async fn warnings(caller: &Caller) -> Vec<String> {
-    let request = v1::ProcessServiceValidateRequest { definition: BOTH.to_owned() };
-    let complaints = caller.processes().validate(request).await.unwrap().into_inner().complaints;
+    let complaints = until("what is known of the workers", || async {
+        let request = v1::ProcessServiceValidateRequest { definition: BOTH.to_owned() };
+        let complaints = caller.processes().validate(request).await.unwrap().into_inner().complaints;
+        (!complaints.is_empty()).then_some(complaints)
+    })
+    .await;
     assert!(complaints.iter().all(|complaint| complaint.warning), "{complaints:?}");
     complaints.into_iter().map(|complaint| format!("{} {}", complaint.line, complaint.message)).collect()
 }
@@ -70,23 +58,26 @@ on_every_backend! {
             format!("{line} no worker serves the task queue `{queue}` at the moment: jobs of flow `{flow}` wait for one")
         };
         assert_eq!(warnings(&admin).await, [unserved(9, "default", "echo"), unserved(10, "nobody", "orphan")]);
-        let request = v1::ProcessServicePublishRequest { definition: BOTH.to_owned(), activate: true, ..Default::default() };
-        let published = admin.processes().publish(request).await.unwrap().into_inner();
+        let published = until("what is known of the workers", || async {
+            let published = admin.processes().publish(publish(BOTH)).await.unwrap().into_inner();
+            (!published.warnings.is_empty()).then_some(published)
+        })
+        .await;
         assert_eq!(published.warnings.len(), 2, "a warning does not keep it from being published");
 
-        let names: Vec<String> = task_queues(&admin).await.into_iter().map(|queue| queue.name).collect();
+        let names: Vec<String> = admin.task_queues().await.into_iter().map(|queue| queue.name).collect();
         assert!(names.is_sorted() && names.contains(&"nobody".to_owned()), "{names:?}");
-        let empty = task_queue(&admin, "nobody").await;
+        let empty = admin.task_queue("nobody").await;
         assert_eq!((empty.waiting, empty.oldest_waiting_age, empty.consumers), (0, None, Some(0)));
         assert_eq!(empty.flows, ["orphan"]);
 
         ann.submit("both", json!({})).await;
         ann.submit("both", json!({})).await;
-        let waiting = task_queue(&admin, "nobody").await;
+        let waiting = admin.task_queue("nobody").await;
         assert_eq!((waiting.waiting, waiting.running, waiting.later, waiting.consumers), (2, 0, 0, Some(0)));
         let oldest = waiting.oldest_waiting_since.unwrap();
         until("an older job", || async {
-            let now = task_queue(&admin, "nobody").await;
+            let now = admin.task_queue("nobody").await;
             assert_eq!(now.oldest_waiting_since.unwrap(), oldest);
             let (age, before) = (now.oldest_waiting_age.unwrap(), waiting.oldest_waiting_age.unwrap());
             ((age.seconds, age.nanos) > (before.seconds, before.nanos)).then_some(())
@@ -97,13 +88,13 @@ on_every_backend! {
         until("the worker", || async {
             let mut served = true;
             for name in TASK_QUEUES {
-                served &= task_queue(&admin, name).await.consumers > Some(0);
+                served &= admin.task_queue(name).await.consumers != Some(0);
             }
             served.then_some(())
         })
         .await;
-        until("what it serves", || async { (task_queue(&admin, "default").await.waiting == 0).then_some(()) }).await;
-        assert_eq!(task_queue(&admin, "nobody").await.waiting, 2);
+        until("what it serves", || async { (admin.task_queue("default").await.waiting == 0).then_some(()) }).await;
+        assert_eq!(admin.task_queue("nobody").await.waiting, 2);
         assert_eq!(warnings(&admin).await, [unserved(10, "nobody", "orphan")]);
 
         let server = format!("http://{}", system.server.address);
@@ -112,13 +103,17 @@ on_every_backend! {
         let shown = printed(quorate().args(list).env("QUORATE_TOKEN", &token));
         let line = shown.lines().find(|line| line.starts_with("nobody")).unwrap();
         assert!(line.split_whitespace().any(|word| word == "orphan"), "{line}");
-        let shown = printed(quorate().args(list).args(["-o", "json"]).env("QUORATE_TOKEN", &token));
-        let shown: Value = serde_json::from_str(&shown).unwrap();
-        let nobody = shown.as_array().unwrap().iter().find(|queue| queue["name"] == "nobody").unwrap();
+        let nobody = until("the count of the consumers", || async {
+            let shown = printed(quorate().args(list).args(["-o", "json"]).env("QUORATE_TOKEN", &token));
+            let shown: Vec<Value> = serde_json::from_str(&shown).unwrap();
+            let nobody = shown.into_iter().find(|queue| queue["name"] == "nobody").unwrap();
+            (!nobody["consumers"].is_null()).then_some(nobody)
+        })
+        .await;
         assert_eq!((&nobody["waiting"], &nobody["consumers"]), (&json!(2), &json!(0)));
 
         system.stop_worker().await;
-        until("its end", || async { (task_queue(&admin, "default").await.consumers == Some(0)).then_some(()) }).await;
+        until("its end", || async { (admin.task_queue("default").await.consumers == Some(0)).then_some(()) }).await;
         system.end().await;
     }
 }
