@@ -271,9 +271,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_is_known_as_such() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let connection =
-            Connection { server: format!("http://{free}"), user: None, token: None, timeout: Duration::from_secs(1) };
+        // Bound, so that nobody else gets it, and nobody listens.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let connection = Connection {
+            server: format!("http://{address}"),
+            user: None,
+            token: None,
+            timeout: Duration::from_secs(1),
+        };
         let failure = connection.open().await.unwrap_err();
         assert!(matches!(&failure, Failure::CannotReach { reason, .. } if reason.is_empty()), "{failure:?}");
     }

@@ -581,7 +581,10 @@ async fn what_is_not_done_at_the_end_of_the_grace_period_is_cancelled_and_not_re
     gate.entered().await;
     worker.stop().await;
     within("the cancellation", gate.cancelled.notified()).await;
-    assert!(server.reports.try_recv().is_err());
+    // That it has started it may have said.
+    while let Ok(report) = server.reports.try_recv() {
+        assert_eq!(report.status, "STARTED");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::{DEFINITION_BYTES_MAX, Everything, PROCESS, completed, lines, read_pr
 
 /// Generous for a machine that does other things and for a build without optimisation; what is guarded against takes
 /// minutes, gigabytes, or all of the stack.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_mins(1);
 
 #[track_caller]
 fn refused(text: &str) -> String {

@@ -60,7 +60,7 @@ pub(crate) async fn drive(load: Arc<Load>, pace: Pace, drain: Duration, recorder
         match pace {
             Pace::Closed { concurrency } => submit_closed(&load, concurrency, end, &recorder, &mut tasks),
             Pace::Open { rate } => {
-                let schedule = schedule.insert(begin_schedule(rate, end));
+                let schedule = schedule.insert(begin_schedule(rate, Instant::now(), end));
                 submit_open(&load, schedule, &recorder, &mut tasks).await;
             }
         }
@@ -126,9 +126,8 @@ type Schedule = mpsc::UnboundedReceiver<(u32, Instant)>;
 
 /// Sends the number and the time of each submission when its time has come. On a thread of its own: the runtime's timers
 /// tick in milliseconds, and a millisecond is a good part of what is to be measured.
-fn begin_schedule(rate: f64, end: Instant) -> Schedule {
+fn begin_schedule(rate: f64, start: Instant, end: Instant) -> Schedule {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let start = Instant::now();
     tokio::task::spawn_blocking(move || {
         for number in 0.. {
             let at = start + Duration::from_secs_f64(f64::from(number) / rate);
@@ -250,7 +249,8 @@ mod tests {
         let (callers, watchers) = (vec![ann.clone()], vec![ann.clone()]);
         let load = Arc::new(Load { workload: Workload::W3, callers, watchers, reviewers: vec![ann] });
         let start = Instant::now();
-        let window = Window { start, end: start + Duration::from_millis(100) };
+        // Long enough for all three to begin in it on a loaded machine.
+        let window = Window { start, end: start + Duration::from_secs(2) };
         let recorder = Arc::new(Mutex::new(Recorder::new(window)));
         let pace = Pace::Closed { concurrency: 3 };
         drive(load, pace, Duration::from_millis(50), Arc::clone(&recorder)).await;
@@ -260,8 +260,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_schedule_is_kept_whether_or_not_anybody_keeps_up() {
-        let end = Instant::now() + Duration::from_millis(200);
-        let mut schedule = begin_schedule(50.0, end);
+        let start = Instant::now();
+        let mut schedule = begin_schedule(50.0, start, start + Duration::from_millis(200));
         let mut times = Vec::new();
         while let Some((_, at)) = schedule.recv().await {
             times.push(at);

@@ -233,7 +233,7 @@ fn failure(error: &lettre::transport::smtp::Error) -> MailFailure {
 mod tests {
     use tokio::{
         io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-        net::TcpListener,
+        net::{TcpListener, TcpSocket},
     };
 
     use super::*;
@@ -329,7 +329,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_mail_server_that_is_away_may_be_there_later() {
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Bound, so that nobody else gets it, and nobody listens.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
         let server = MailServer::new(&format!("smtp://{address}?tls=none")).unwrap().sender("a@example.com").unwrap();
         let refused = server.send(mail("Hello", "ann@example.com")).await;
         assert!(matches!(refused, Err(MailFailure::Unavailable(_))), "{refused:?}");
