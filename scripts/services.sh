@@ -25,8 +25,8 @@ usage: scripts/services.sh COMMAND [--dir DIR]        (DIR: .services in the pro
 TEXT
 }
 
-# A loaded machine needs up to 20 s to boot RabbitMQ; three times that means that it will never come.
-readonly READY_TRIES_MAX=300
+# A loaded machine needs up to 20 s to boot RabbitMQ; six times that means that it will never come.
+readonly READY_TRIES_MAX=600
 # PostgreSQL writes a checkpoint when it stops: long enough for a slow disk, after which it is killed.
 readonly STOP_TRIES_MAX=150
 readonly TRY_INTERVAL_SECONDS=0.2
