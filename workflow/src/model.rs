@@ -100,6 +100,8 @@ pub(crate) struct Task {
     pub(crate) name: String,
     /// Where it is in the document, as a JSON pointer.
     pub(crate) pointer: String,
+    /// As it is written.
+    pub(crate) definition: Value,
     pub(crate) condition: Option<Expression>,
     pub(crate) input: Transformation,
     pub(crate) output: Transformation,

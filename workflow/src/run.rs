@@ -208,6 +208,7 @@ impl Interpreter<'_> {
             task: json!({
                 "name": task.name,
                 "reference": task.pointer,
+                "definition": task.definition,
                 "input": raw,
                 "startedAt": moment(self.effects.now()),
             }),
@@ -222,6 +223,7 @@ impl Interpreter<'_> {
         around.input = input.clone();
         let action = self.act(task, &around, input.clone());
         let (output, then) = self.within(task.timeout.as_ref(), "the task", &input, &around, action).await?;
+        around.task["output"] = output.clone();
         let output = self.transform(&task.output, output, &around, false).await?;
         if task.export.data.is_some() || task.export.schema.is_some() {
             around.output = output.clone();

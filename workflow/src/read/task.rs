@@ -103,8 +103,8 @@ impl Reader {
             None => Then::Continue,
         };
         let action = self.action(kind, fields, (node, path), names, siblings)?;
-        let pointer = path.pointer.clone();
-        Some(Task { name: name.clone(), pointer, condition, input, output, export, timeout, then, action })
+        let (pointer, definition) = (path.pointer.clone(), node.value());
+        Some(Task { name: name.clone(), pointer, definition, condition, input, output, export, timeout, then, action })
     }
 
     fn then(&mut self, node: &Node, path: &Path, names: &Names, siblings: &[&str]) -> Option<Then> {

@@ -19,7 +19,8 @@ impl Secrets {
         let mut words = Vec::new();
         for name in names {
             let Some(secret) = effects.secret(name) else {
-                return Err(Problem::configuration(format!("this worker has no secret `{name}`")));
+                // What the specification asks for.
+                return Err(Problem::authorization(format!("this worker has no secret `{name}`")));
             };
             if secret.len() >= WORD_BYTES_MIN {
                 // As it is, as a URI has it, and as texts are quoted.
