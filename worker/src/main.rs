@@ -69,6 +69,12 @@ struct Arguments {
     /// A network whose addresses declarative flows may call, though they are not public, such as 10.1.0.0/16; may be given more than once
     #[arg(long, env = "QUORATE_ALLOW_NETWORK", value_delimiter = ',', value_name = "CIDR")]
     allow_network: Vec<Network>,
+    /// A network whose addresses declarative flows do not call, whatever else is allowed; may be given more than once
+    #[arg(long, env = "QUORATE_DENY_NETWORK", value_delimiter = ',', value_name = "CIDR")]
+    deny_network: Vec<Network>,
+    /// A host that a secret of declarative flows goes to, and with others given so the only one: erp_token=erp.example.com; a secret that is not bound goes wherever a flow sends it
+    #[arg(long, env = "QUORATE_BIND_SECRET", value_delimiter = ',', value_name = "NAME=HOST", value_parser = parse_binding)]
+    bind_secret: Vec<(String, String)>,
     /// The directory whose files are the secrets of declarative flows; otherwise `erp_token` is `QUORATE_SECRET_ERP_TOKEN` in the environment
     #[arg(long, env = "QUORATE_SECRETS_DIR", value_name = "DIRECTORY")]
     secrets_dir: Option<std::path::PathBuf>,
@@ -126,6 +132,17 @@ fn parse_serve(text: &str) -> Result<(String, Builtin), String> {
         return Err("the name of the flow is missing".to_owned());
     }
     Ok((name.to_owned(), builtin.parse().map_err(|error: quorate_worker::builtin::UnknownBuiltin| error.to_string())?))
+}
+
+fn parse_binding(text: &str) -> Result<(String, String), String> {
+    let (name, host) = text.split_once('=').ok_or("it has to be NAME=HOST")?;
+    let is_host = !host.is_empty() && !host.contains(|c: char| c == '/' || c == '*' || c.is_whitespace());
+    if name.is_empty() || !is_host {
+        return Err(
+            "it has to be NAME=HOST, the name of a secret and that of a host, without scheme and port".to_owned()
+        );
+    }
+    Ok((name.to_owned(), host.trim_start_matches('[').trim_end_matches(']').to_owned()))
 }
 
 #[tokio::main]
@@ -209,6 +226,12 @@ fn build(arguments: &Arguments) -> Worker {
         .allow_network
         .iter()
         .fold(Workflows::default(), |workflows, network| workflows.allow_network(*network));
+    for network in &arguments.deny_network {
+        workflows = workflows.deny_network(*network);
+    }
+    for (secret, host) in &arguments.bind_secret {
+        workflows = workflows.bind_secret(secret, host);
+    }
     if let Some(directory) = &arguments.secrets_dir {
         workflows = workflows.secrets_directory(directory);
     }

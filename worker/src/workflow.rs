@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod address;
+mod binding;
 mod client;
 mod grpc;
 mod mail;
@@ -42,7 +43,8 @@ const SECRET_VARIABLE: &str = "QUORATE_SECRET_";
 /// What declarative flows may use of this worker.
 #[derive(Clone, Debug, Default)]
 pub struct Workflows {
-    networks: Vec<Network>,
+    networks: address::Networks,
+    bindings: binding::Bindings,
     secrets: Option<PathBuf>,
     mail: Option<MailServer>,
 }
@@ -51,7 +53,22 @@ impl Workflows {
     /// Flows may call addresses of this network, though they are not public.
     #[must_use]
     pub fn allow_network(mut self, network: Network) -> Self {
-        self.networks.push(network);
+        self.networks.allowed.push(network);
+        self
+    }
+
+    /// Flows do not call addresses of this network, whatever else is allowed.
+    #[must_use]
+    pub fn deny_network(mut self, network: Network) -> Self {
+        self.networks.denied.push(network);
+        self
+    }
+
+    /// This secret goes to this host, and to others that are named so, and nowhere else: a flow that would send it to another one
+    /// fails before anything is sent. A secret that is not bound goes wherever a flow sends it.
+    #[must_use]
+    pub fn bind_secret(mut self, secret: &str, host: &str) -> Self {
+        self.bindings.bind(secret, host);
         self
     }
 
@@ -72,7 +89,7 @@ impl Workflows {
 
     /// What carries out the jobs that bring a workflow.
     pub(crate) fn handler(self) -> Handler {
-        let client = client::Client::new(self.networks);
+        let client = client::Client::new(self.networks, self.bindings);
         let protos = grpc::Protos::default();
         let world = Arc::new(World { client, protos, secrets: self.secrets, mail: self.mail });
         let compiled = Arc::new(Compiled::default());
@@ -237,7 +254,7 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("erp_token"), "s3cret\n").unwrap();
         let world = World {
-            client: client::Client::new(Vec::new()),
+            client: client::Client::new(address::Networks::default(), binding::Bindings::default()),
             protos: grpc::Protos::default(),
             secrets: Some(directory.clone()),
             mail: None,

@@ -42,6 +42,8 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// Empty for none.
     pub body: Vec<u8>,
+    /// The names of the secrets that may be in it.
+    pub secrets: Vec<String>,
 }
 
 impl fmt::Debug for HttpRequest {
@@ -89,6 +91,8 @@ pub struct GrpcRequest {
     pub authorization: Option<String>,
     /// The method's message as an object, in the proto3 mapping to JSON.
     pub arguments: Value,
+    /// The names of the secrets that may be in it.
+    pub secrets: Vec<String>,
 }
 
 /// Why a call over gRPC gave no answer.

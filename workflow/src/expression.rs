@@ -1,7 +1,7 @@
 //! Runtime expressions: jq.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -60,6 +60,30 @@ struct Compiled {
     filter: Filter<data::JustLut<Val>>,
     /// The variables in the order they were declared, and whether the expression says their name.
     variables: Vec<(String, bool)>,
+    secrets: SecretsUsed,
+}
+
+/// Which secrets an expression may use.
+enum SecretsUsed {
+    Named(Vec<String>),
+    All,
+}
+
+impl SecretsUsed {
+    /// By its text: a variable cannot be written in another way. Only `$secrets.name` says which one.
+    fn of(source: &str) -> Self {
+        let is_of_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let mut names = Vec::new();
+        for after in source.split("$secrets").skip(1) {
+            let name = after.strip_prefix('.').unwrap_or_default();
+            let end = name.bytes().position(|byte| !is_of_a_name(&byte)).unwrap_or(name.len());
+            if end == 0 {
+                return Self::All;
+            }
+            names.push(name[..end].to_owned());
+        }
+        Self::Named(names)
+    }
 }
 
 impl fmt::Debug for Expression {
@@ -100,7 +124,8 @@ impl Expression {
                 error.map_or_else(|| "it is no jq expression".to_owned(), |error| unknown(error, variables))
             })?;
         let variables = variables.iter().map(|name| (name.clone(), source.contains(&format!("${name}")))).collect();
-        Ok(Self(Arc::new(Compiled { source: source.to_owned(), filter, variables })))
+        let secrets = SecretsUsed::of(source);
+        Ok(Self(Arc::new(Compiled { source: source.to_owned(), filter, variables, secrets })))
     }
 
     /// Evaluates on a value, with the variables that `lookup` gives. No output is null; two are an error.
@@ -115,6 +140,14 @@ impl Expression {
                 if self.uses_secrets() { "it fails; why is withheld, for it may tell a secret" } else { &error };
             Problem::expression(format!("`{}`: {error}", self.0.source))
         })
+    }
+
+    /// Adds the names of the secrets that may be in what it gives, of all that there are.
+    pub(crate) fn add_secrets<'a>(&'a self, all: &'a [String], names: &mut BTreeSet<&'a str>) {
+        match &self.0.secrets {
+            SecretsUsed::Named(used) => names.extend(used.iter().map(String::as_str)),
+            SecretsUsed::All => names.extend(all.iter().map(String::as_str)),
+        }
     }
 
     /// Whether a secret may be in what it gives.
@@ -293,6 +326,16 @@ pub(crate) enum Template {
 }
 
 impl Template {
+    /// Adds the names of the secrets that may be in what it gives, of all that there are.
+    pub(crate) fn add_secrets<'a>(&'a self, all: &'a [String], names: &mut BTreeSet<&'a str>) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Expression(expression) => expression.add_secrets(all, names),
+            Self::List(elements) => elements.iter().for_each(|element| element.add_secrets(all, names)),
+            Self::Object(fields) => fields.iter().for_each(|(_, field)| field.add_secrets(all, names)),
+        }
+    }
+
     /// Whether a secret may be in what it gives.
     pub(crate) fn uses_secrets(&self) -> bool {
         match self {

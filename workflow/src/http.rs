@@ -1,6 +1,6 @@
 //! `call: http`: what is sent, and what comes of the answer.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value, json};
@@ -39,6 +39,16 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Adds the names of the secrets that may be in what is sent because of it.
+    pub(crate) fn add_secrets<'a>(&'a self, all: &'a [String], names: &mut BTreeSet<&'a str>) {
+        if let Uri::Expression(expression) = &self.uri {
+            expression.add_secrets(all, names);
+        }
+        if let Some(authentication) = &self.authentication {
+            authentication.add_secrets(all, names);
+        }
+    }
+
     /// Whether the URI may hold a secret, so that nothing of it is told.
     pub(crate) fn is_secret(&self) -> bool {
         match &self.uri {
@@ -66,6 +76,20 @@ pub(crate) enum Authentication {
     Basic { username: Template, password: Template },
     Bearer { token: Template },
     Oauth2(Box<Oauth2>),
+}
+
+impl Authentication {
+    /// Adds the names of the secrets that may be in what is sent because of it. A token stands for what it was got with.
+    pub(crate) fn add_secrets<'a>(&'a self, all: &'a [String], names: &mut BTreeSet<&'a str>) {
+        match self {
+            Self::Basic { username, password } => {
+                username.add_secrets(all, names);
+                password.add_secrets(all, names);
+            }
+            Self::Bearer { token } => token.add_secrets(all, names),
+            Self::Oauth2(oauth) => oauth.add_secrets(all, names),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! `authentication: oauth2`: a token for the flow's own client, which is asked for at a token endpoint (RFC 6749, section 4.4).
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -23,6 +25,16 @@ pub(crate) struct Oauth2 {
     pub(crate) shown: ClientAuthentication,
     pub(crate) scopes: Vec<Template>,
     pub(crate) audiences: Vec<Template>,
+}
+
+impl Oauth2 {
+    /// Adds the names of the secrets that a token is got with.
+    pub(crate) fn add_secrets<'a>(&'a self, all: &'a [String], names: &mut BTreeSet<&'a str>) {
+        for template in [&self.authority, &self.id, &self.secret].into_iter().chain(&self.scopes).chain(&self.audiences)
+        {
+            template.add_secrets(all, names);
+        }
+    }
 }
 
 /// How the client shows who it is.
@@ -52,7 +64,7 @@ pub(crate) struct Token {
 }
 
 impl Client {
-    pub(crate) fn request(&self, shown: ClientAuthentication) -> HttpRequest {
+    pub(crate) fn request(&self, shown: ClientAuthentication, secrets: Vec<String>) -> HttpRequest {
         let scope = self.scopes.join(" ");
         let mut fields = vec![("grant_type", "client_credentials")];
         if !scope.is_empty() {
@@ -72,7 +84,7 @@ impl Client {
         }
         let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", http::encoded(value))).collect();
         let body = form.join("&").into_bytes();
-        HttpRequest { method: "POST".to_owned(), uri: self.uri.clone(), headers, body }
+        HttpRequest { method: "POST".to_owned(), uri: self.uri.clone(), headers, body, secrets }
     }
 
     /// The token of an answer that came at this time.

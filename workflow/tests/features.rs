@@ -236,6 +236,9 @@ impl World {
 impl Effects for World {
     /// Lines of `METHOD URI {headers} BODY -> STATUS CONTENT`, or `-> refused REASON`, or `-> unavailable REASON`.
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+        if let Some(name) = request.secrets.iter().find(|name| *name == "bound") {
+            return Err(HttpFailure::Refused(format!("`{name}` does not go there")));
+        }
         let mut made = format!("{} {}", request.method, request.uri);
         for (name, value) in &request.headers {
             let _ = write!(made, " [{name}: {value}]");
@@ -268,7 +271,10 @@ impl Effects for World {
     /// Lines of `HOST:PORT SERVICE/METHOD <PROTO> [authorization] ARGUMENTS -> `, and `ok ANSWER`, the name of a status and
     /// what the service says of it, or what else becomes of it.
     async fn grpc(&self, request: GrpcRequest) -> Result<Value, GrpcFailure> {
-        let GrpcRequest { proto, host, port, service, method, authorization, arguments } = request;
+        let GrpcRequest { proto, host, port, service, method, authorization, arguments, secrets } = request;
+        if let Some(name) = secrets.iter().find(|name| *name == "bound") {
+            return Err(GrpcFailure::Refused(format!("`{name}` does not go there")));
+        }
         let mut made = format!("{host}:{port} {service}/{method} <{proto}>");
         if let Some(authorization) = authorization {
             let _ = write!(made, " [{authorization}]");
@@ -336,6 +342,8 @@ impl Effects for World {
             "erp_token" => "s3cret",
             // An example of the specification of Standard Webhooks.
             "hook" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            // It goes nowhere.
+            "bound" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "short" => "whsec_c2hvcnQ=",
             _ => return None,
         };

@@ -1,7 +1,8 @@
-//! Where flows may call: public addresses, and the networks that the worker's configuration allows.
+//! Where flows may call: public addresses that are not the worker's own, and the networks that its configuration allows, less those
+//! that it denies.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     str::FromStr,
 };
 
@@ -57,8 +58,9 @@ impl Network {
 }
 
 /// Not public, by the registries of special-purpose addresses (RFC 6890 and its updates): this host, private, shared and
-/// link-local networks (where clouds serve metadata), documentation, benchmarks, multicast and what is reserved.
-const NOT_PUBLIC_V4: [Network; 14] = [
+/// link-local networks (where clouds serve metadata), documentation, benchmarks, multicast and what is reserved; and the address at
+/// which Azure serves its machines, which is public by the registries.
+const NOT_PUBLIC_V4: [Network; 15] = [
     Network::v4(0, 0, 0, 8),
     Network::v4(10, 0, 0, 8),
     Network::v4(100, 64, 0, 10),
@@ -73,6 +75,7 @@ const NOT_PUBLIC_V4: [Network; 14] = [
     Network::v4(198, 51, 100, 24),
     Network::v4(203, 0, 113, 24),
     Network::v4(224, 0, 0, 3),
+    Network { address: IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), prefix: 32 },
 ];
 
 /// The only part of IPv6 that is given out as public addresses.
@@ -86,10 +89,34 @@ const NOT_PUBLIC_V6: [Network; 4] = [
     Network::v6(0x3fff, 0, 20),
 ];
 
-/// Whether a flow may call this address.
-pub(super) fn is_allowed(address: IpAddr, networks: &[Network]) -> bool {
-    let address = address.to_canonical();
-    is_public(address) || networks.iter().any(|network| network.contains(address))
+/// The networks that the configuration speaks of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Networks {
+    /// Flows may call them, though they are not public.
+    pub(super) allowed: Vec<Network>,
+    /// Flows do not call them, whatever else is said.
+    pub(super) denied: Vec<Network>,
+}
+
+impl Networks {
+    /// Whether a flow may call this address.
+    pub(super) fn allow(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
+        !is_in(&self.denied) && (is_in(&self.allowed) || is_public(address) && !is_own(address))
+    }
+}
+
+/// Whether it is an address of this host's own interfaces: the one that the system would call it from. Nothing is sent.
+fn is_own(address: IpAddr) -> bool {
+    // Any port: a datagram socket is connected by looking up the route.
+    const PORT: u16 = 9;
+    let from: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let local = UdpSocket::bind((from, 0)).and_then(|socket| {
+        socket.connect((address, PORT))?;
+        socket.local_addr()
+    });
+    local.is_ok_and(|local| local.ip() == address)
 }
 
 /// Whether it is reached over the internet.
@@ -110,7 +137,7 @@ mod tests {
     #[test]
     fn only_public_addresses_may_be_called() {
         for address in ["93.184.216.34", "1.1.1.1", "172.15.0.1", "172.32.0.1", "223.255.255.255", "2606:4700::1111"] {
-            assert!(is_allowed(address.parse().unwrap(), &[]), "{address}");
+            assert!(Networks::default().allow(address.parse().unwrap()), "{address}");
         }
         for address in [
             "0.0.0.0",
@@ -125,6 +152,7 @@ mod tests {
             "100.127.255.255",
             "192.0.0.192",
             "198.18.0.1",
+            "168.63.129.16",
             "224.0.0.1",
             "255.255.255.255",
             "::",
@@ -141,20 +169,46 @@ mod tests {
             "2001:db8::1",
             "ff02::1",
         ] {
-            assert!(!is_allowed(address.parse().unwrap(), &[]), "{address}");
+            assert!(!Networks::default().allow(address.parse().unwrap()), "{address}");
         }
     }
 
     #[test]
     fn networks_that_are_allowed_are_let_through_and_no_others() {
-        let networks: Vec<Network> = ["10.1.0.0/16", "fd00::/8"].map(|text| text.parse().unwrap()).into();
+        let allowed = |networks: &[&str]| Networks {
+            allowed: networks.iter().map(|text| text.parse().unwrap()).collect(),
+            denied: Vec::new(),
+        };
+        let networks = allowed(&["10.1.0.0/16", "fd00::/8"]);
         for address in ["10.1.2.3", "::ffff:10.1.2.3", "fd12::1"] {
-            assert!(is_allowed(address.parse().unwrap(), &networks), "{address}");
+            assert!(networks.allow(address.parse().unwrap()), "{address}");
         }
         for address in ["10.2.0.1", "fe80::1", "127.0.0.1"] {
-            assert!(!is_allowed(address.parse().unwrap(), &networks), "{address}");
+            assert!(!networks.allow(address.parse().unwrap()), "{address}");
         }
-        assert!(is_allowed("127.0.0.1".parse().unwrap(), &["0.0.0.0/0".parse().unwrap()]));
+        assert!(allowed(&["0.0.0.0/0"]).allow("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn networks_that_are_denied_are_not_called_whatever_else_is_said() {
+        let networks = Networks {
+            allowed: vec!["10.0.0.0/8".parse().unwrap()],
+            denied: ["10.2.0.0/16", "93.184.216.0/24"].map(|text| text.parse().unwrap()).into(),
+        };
+        for address in ["10.2.0.1", "93.184.216.34", "::ffff:93.184.216.34"] {
+            assert!(!networks.allow(address.parse().unwrap()), "{address}");
+        }
+        for address in ["10.1.0.1", "1.1.1.1"] {
+            assert!(networks.allow(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_this_host_is_known_by_the_route_to_it() {
+        assert!(is_own("127.0.0.1".parse().unwrap()));
+        for address in ["93.184.216.34", "2606:4700::1111"] {
+            assert!(!is_own(address.parse().unwrap()), "{address}");
+        }
     }
 
     #[test]

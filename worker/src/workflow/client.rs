@@ -28,7 +28,10 @@ use tokio_rustls::{
 };
 use tracing::warn;
 
-use super::address::{Network, is_allowed, is_public};
+use super::{
+    address::{Networks, is_public},
+    binding::Bindings,
+};
 
 /// How long finding a host and connecting to it takes: a host that does not answer within this is away.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +50,8 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("quorate-worker/", e
 const HTTP_2: &[u8] = b"h2";
 
 pub(super) struct Client {
-    networks: Vec<Network>,
+    networks: Networks,
+    bindings: Bindings,
     tls: OnceLock<Option<TlsConnector>>,
 }
 
@@ -56,8 +60,16 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Client {
-    pub(super) fn new(networks: Vec<Network>) -> Self {
-        Self { networks, tls: OnceLock::new() }
+    pub(super) fn new(networks: Networks, bindings: Bindings) -> Self {
+        Self { networks, bindings, tls: OnceLock::new() }
+    }
+
+    /// Whether these secrets may go to this host; otherwise why nothing is sent.
+    pub(super) fn check_secrets(&self, secrets: &[String], host: &str) -> Result<(), HttpFailure> {
+        match self.bindings.refuse(secrets, host) {
+            None => Ok(()),
+            Some(secret) => Err(refused(&format!("this worker does not send the secret `{secret}` to {host}"))),
+        }
     }
 
     pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
@@ -75,6 +87,7 @@ impl Client {
             return Err(refused("a URI has to begin with http:// or https://"));
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        self.check_secrets(&request.secrets, &host)?;
         let port = authority.port_u16().unwrap_or(if is_tls { TLS_PORT } else { 80 });
         let message = message(&request, &uri)?;
         let call = async {
@@ -109,11 +122,11 @@ impl Client {
             Ok(found) => found.collect(),
             Err(error) => return Err(unavailable(host, &error.to_string())),
         };
-        let allowed: Vec<SocketAddr> =
-            found.into_iter().filter(|address| is_allowed(address.ip(), &self.networks)).collect();
+        let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| self.networks.allow(address.ip())).collect();
         if allowed.is_empty() {
-            let message =
-                format!("flows may not call {host}: it has no public address, and its network is not allowed");
+            let message = format!(
+                "flows may not call {host}: it has no public address, is this host, or its network is not allowed"
+            );
             return Err(HttpFailure::Refused(message));
         }
         let stream = TcpStream::connect(allowed.as_slice()).await;
@@ -223,7 +236,44 @@ fn unavailable(host: &str, reason: &str) -> HttpFailure {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_secret_that_is_bound_to_another_host_is_not_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap().0;
+            let mut received = Vec::new();
+            while !received.ends_with(b"\r\n\r\n") {
+                received.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            String::from_utf8(received).unwrap()
+        });
+        let mut bindings = Bindings::default();
+        bindings.bind("erp_token", "erp.example.com");
+        bindings.bind("other", "127.0.0.1");
+        let networks = Networks { allowed: vec!["127.0.0.0/8".parse().unwrap()], denied: Vec::new() };
+        let client = Client::new(networks, bindings);
+        let request = |path: &str, secret: &str| HttpRequest {
+            method: "GET".to_owned(),
+            uri: format!("http://{address}/{path}"),
+            headers: Vec::new(),
+            body: Vec::new(),
+            secrets: vec![secret.to_owned()],
+        };
+        let refused = "this worker does not send the secret `erp_token` to 127.0.0.1";
+        assert_eq!(client.send(request("first", "erp_token")).await, Err(HttpFailure::Refused(refused.to_owned())));
+        // The first that arrives is the one whose secret may go there.
+        assert_eq!(client.send(request("second", "other")).await.unwrap().status, 204);
+        assert!(server.await.unwrap().starts_with("GET /second HTTP/1.1"));
+    }
 
     #[test]
     fn a_call_over_grpc_is_encrypted_unless_it_stays_in_a_network_of_ones_own() {

@@ -104,6 +104,7 @@ fn compile(text: Arc<str>) -> Result<DescriptorPool, GrpcFailure> {
 
 /// A call, as long as every other one may take.
 pub(super) async fn call(client: &Client, protos: &Protos, request: GrpcRequest) -> Result<Value, GrpcFailure> {
+    client.check_secrets(&request.secrets, &request.host).map_err(failure)?;
     let method = method(&protos.get(&request.proto).await?, &request)?;
     let message = message(&method.input(), &request.arguments)?;
     let answer = time::timeout(CALL_TIMEOUT, exchange(client, &request, message)).await;

@@ -52,7 +52,12 @@ impl Interpreter<'_> {
                 headers.push(("content-type".to_owned(), media.to_owned()));
             }
         }
-        let request = HttpRequest { method: call.method.clone(), uri, headers, body };
+        let secrets = self.secrets.named(|all, names| {
+            call.endpoint.add_secrets(all, names);
+            let parts = call.query.iter().chain(&call.headers).map(|(_, template)| template).chain(&call.body);
+            parts.for_each(|template| template.add_secrets(all, names));
+        });
+        let request = HttpRequest { method: call.method.clone(), uri, headers, body, secrets };
         let response = self.send(request, call.endpoint.is_secret()).await?;
         http::output(call, told.as_deref(), &response)
     }
@@ -79,7 +84,12 @@ impl Interpreter<'_> {
         ];
         headers.extend(self.authorization(call.endpoint.authentication.as_ref(), on, around).await?);
         let told = (!call.endpoint.is_secret()).then(|| uri.clone());
-        let request = HttpRequest { method: "POST".to_owned(), uri, headers, body };
+        // What it is signed with does not go with it, but whoever gets a signature could pass it on.
+        let secrets = self.secrets.named(|all, names| {
+            call.endpoint.add_secrets(all, names);
+            names.insert(&call.secret);
+        });
+        let request = HttpRequest { method: "POST".to_owned(), uri, headers, body, secrets };
         let response = self.send(request, call.endpoint.is_secret()).await?;
         http::check_status(told.as_deref(), response.status, http::SUCCESS_LAST)?;
         Ok(json!({"id": id, "statusCode": response.status}))

@@ -30,6 +30,10 @@ impl Interpreter<'_> {
             method: call.method.clone(),
             authorization: authorization.map(|(_, value)| value),
             arguments,
+            secrets: self.secrets.named(|all, names| {
+                call.arguments.iter().for_each(|template| template.add_secrets(all, names));
+                call.authentication.iter().for_each(|authentication| authentication.add_secrets(all, names));
+            }),
         };
         let answer = self.effects.grpc(request).await;
         if let Err(GrpcFailure::Status { code: GrpcStatus::Unauthenticated, .. }) = &answer {

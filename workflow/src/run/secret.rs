@@ -1,5 +1,7 @@
 //! The secrets of a run: what `$secrets` is, and what nobody is told.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::{Effects, Problem, http};
@@ -10,6 +12,7 @@ const WORD_BYTES_MIN: usize = 4;
 /// Secrets as they were resolved when the run began.
 pub(super) struct Secrets {
     value: Value,
+    names: Vec<String>,
     words: Vec<String>,
 }
 
@@ -32,12 +35,19 @@ impl Secrets {
         // The longest first: one may be a part of another.
         words.sort_by_key(|word| std::cmp::Reverse(word.len()));
         words.dedup();
-        Ok(Self { value: Value::Object(value), words })
+        Ok(Self { value: Value::Object(value), names: names.to_vec(), words })
     }
 
     /// What `$secrets` is.
     pub(super) fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// The names of those that may be in a request, which are added of all that there are.
+    pub(super) fn named<'a>(&'a self, add: impl FnOnce(&'a [String], &mut BTreeSet<&'a str>)) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        add(&self.names, &mut names);
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// What is taken out of the texts of errors.

@@ -47,7 +47,8 @@ impl Interpreter<'_> {
         if let Some(token) = known.filter(|token| self.effects.now() < token.until) {
             return Ok(token.value);
         }
-        let response = self.send(client.request(oauth.shown), false).await?;
+        let secrets = self.secrets.named(|all, names| oauth.add_secrets(all, names));
+        let response = self.send(client.request(oauth.shown, secrets), false).await?;
         let token = client.token(&response, self.effects.now())?;
         let mut tokens = self.tokens.lock();
         if tokens.len() >= TOKENS_MAX {

@@ -7,7 +7,10 @@ use tokio::{io::AsyncWriteExt, net::TcpListener};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response};
 
-use super::*;
+use super::{
+    super::{address::Networks, binding::Bindings},
+    *,
+};
 use crate::proto::{
     JobServiceGetRequest, JobServiceGetResponse, JobServiceListRequest, JobServiceListResponse,
     JobServiceListTaskQueuesRequest, JobServiceListTaskQueuesResponse, JobServiceReportJobRequest,
@@ -91,11 +94,17 @@ fn request(address: SocketAddr, method: &str, arguments: Value) -> GrpcRequest {
         method: method.to_owned(),
         authorization: None,
         arguments,
+        secrets: Vec::new(),
     }
 }
 
+/// The network of these tests.
+fn local() -> Networks {
+    Networks { allowed: vec!["127.0.0.0/8".parse().unwrap()], denied: Vec::new() }
+}
+
 async fn called(request: GrpcRequest) -> Result<Value, GrpcFailure> {
-    let client = Client::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    let client = Client::new(local(), Bindings::default());
     call(&client, &Protos::default(), request).await
 }
 
@@ -139,8 +148,20 @@ async fn an_answer_is_not_larger_than_a_value() {
 #[tokio::test]
 async fn where_a_worker_may_not_call_nothing_is_called() {
     let request = request(start().await, "List", json!({}));
-    let said = call(&Client::new(Vec::new()), &Protos::default(), request).await;
+    let said = call(&Client::new(Networks::default(), Bindings::default()), &Protos::default(), request).await;
     assert!(matches!(said, Err(GrpcFailure::Refused(_))), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_bound_to_another_host_is_not_sent() {
+    let mut bindings = Bindings::default();
+    bindings.bind("erp_token", "erp.example.com");
+    // Nobody is there: what is refused does not find that out.
+    let mut request = request("127.0.0.1:1".parse().unwrap(), "List", json!({}));
+    request.secrets = vec!["erp_token".to_owned()];
+    let said = call(&Client::new(local(), bindings), &Protos::default(), request).await;
+    let refused = "this worker does not send the secret `erp_token` to 127.0.0.1";
+    assert_eq!(said, Err(GrpcFailure::Refused(refused.to_owned())));
 }
 
 #[tokio::test]
