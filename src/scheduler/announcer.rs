@@ -2,8 +2,9 @@
 //! The log itself is the outbox: the store keeps up to where the broker has confirmed each submission's events, and the relay reads
 //! the rest from the log (DESIGN 6).
 //!
-//! Every server publishes only what follows directly on what is confirmed, and confirms of one batch are awaited before the
-//! next. So whoever else publishes the same at the same time, the first message of each event arrives in order.
+//! Every server publishes only what follows directly on what is confirmed, one event of a submission after the other. So whoever
+//! else publishes the same at the same time, and whatever the broker refuses for now, the first message of each event arrives in
+//! order.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -31,11 +32,14 @@ use super::{Shared, lane::PUBLISH_GRACE, lifecycle, publisher::after};
 /// How many commits may wait for the announcer. What finds no room is left to the relay: it is stored.
 const WAITING_MAX: usize = 4_096;
 
-/// Of how many commits the events are published before their confirms are awaited.
+/// Of how many commits the events are published at a time.
 const BATCH_MAX: usize = 512;
 
-/// How many submissions the relay claims at a time: it loads their histories.
-const RELAY_MAX: u32 = 100;
+/// How many submissions the relay claims at a time: it loads their histories, each of which may have thousands of events.
+const RELAY_MAX: u32 = 25;
+
+/// The relay waits while more commits than this wait for the announcer: what it would claim may be among them.
+const BACKLOG_MAX: usize = WAITING_MAX / 4;
 
 /// For how long the relay claims a submission's events: longer than a publish with its confirms may take.
 const RELAY_CLAIM: SignedDuration = SignedDuration::from_secs(60);
@@ -117,6 +121,44 @@ async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Committed>, stop:
     }
 }
 
+/// What goes out of one submission.
+struct Going {
+    /// How far it has come.
+    mark: PublishedEvents,
+    /// How far it will have come when all messages are confirmed: behind the last there may be events of which nobody is told.
+    up_to: u64,
+    messages: std::vec::IntoIter<LifecycleEvent>,
+    /// The number of the event whose confirm is awaited.
+    awaited: Option<u64>,
+}
+
+impl Going {
+    fn next(&mut self) -> Option<LifecycleEvent> {
+        let message = self.messages.next()?;
+        self.awaited = Some(message.sequence);
+        Some(message)
+    }
+
+    /// Takes what became of the message whose confirm was awaited.
+    fn settle(&mut self, sequence: u64, outcome: &Published) {
+        match outcome {
+            Published::Confirmed => {
+                COUNTED.events_published(1);
+                self.mark.up_to = sequence;
+            }
+            Published::Refused(reason) => {
+                tracing::error!(submission = %self.mark.submission, %reason, "the queue refuses an event: it is passed over");
+                self.mark.up_to = sequence;
+            }
+            // The rest has to wait for it.
+            Published::Unconfirmed(_) => {
+                self.messages = Vec::new().into_iter();
+                self.up_to = self.mark.up_to;
+            }
+        }
+    }
+}
+
 async fn announce(shared: &Shared, committed: Vec<Committed>) -> Result<(), StoreError> {
     let mut waiting: BTreeMap<Key, Vec<Committed>> = BTreeMap::new();
     for part in committed {
@@ -124,11 +166,12 @@ async fn announce(shared: &Shared, committed: Vec<Committed>) -> Result<(), Stor
     }
     let keys: Vec<Key> = waiting.keys().cloned().collect();
     let mut going = Vec::with_capacity(keys.len());
-    let mut messages = Vec::new();
-    for confirmed in shared.store.events_in_outbox(&keys).await? {
-        let parts = waiting.remove(&(confirmed.tenant.clone(), confirmed.submission)).unwrap_or_default();
-        let mut up_to = confirmed.up_to;
-        let first = messages.len();
+    for mark in shared.store.events_in_outbox(&keys).await? {
+        let mut parts = waiting.remove(&(mark.tenant.clone(), mark.submission)).unwrap_or_default();
+        // Lanes and the relay hand over side by side.
+        parts.sort_by_key(Committed::after);
+        let mut up_to = mark.up_to;
+        let mut messages = Vec::new();
         for part in parts {
             // Something in between is not published: it did not get here, or was not confirmed.
             if part.after() > up_to {
@@ -136,38 +179,35 @@ async fn announce(shared: &Shared, committed: Vec<Committed>) -> Result<(), Stor
             }
             up_to = up_to.max(messages_of(&part, up_to, &mut messages));
         }
-        if up_to > confirmed.up_to {
-            going.push((PublishedEvents { up_to, ..confirmed }, first..messages.len()));
+        if up_to > mark.up_to {
+            going.push(Going { mark, up_to, messages: messages.into_iter(), awaited: None });
         }
     }
-    let sequences: Vec<u64> = messages.iter().map(|message| message.sequence).collect();
-    let outcomes = if messages.is_empty() { Ok(Vec::new()) } else { shared.queue.publish_events(messages).await };
-    let outcomes = match outcomes {
-        Ok(outcomes) => outcomes,
-        Err(error) => {
+    let marks = publish(shared, going).await;
+    shared.store.mark_events_published(&marks, after(shared.clock.now(), PUBLISH_GRACE)).await
+}
+
+/// Publishes the next message of every submission, then the one after it, and so on. Answers how far each has come.
+async fn publish(shared: &Shared, mut going: Vec<Going>) -> Vec<PublishedEvents> {
+    loop {
+        let messages: Vec<LifecycleEvent> = going.iter_mut().filter_map(Going::next).collect();
+        if messages.is_empty() {
+            break;
+        }
+        let outcomes = shared.queue.publish_events(messages).await.unwrap_or_else(|error| {
             // Logged by the queue when its state changes; here it would be once a batch.
             tracing::debug!(%error, "events left to the relay");
-            return Ok(());
-        }
-    };
-    let confirmed = outcomes.iter().filter(|outcome| matches!(outcome, Published::Confirmed)).count();
-    COUNTED.events_published(confirmed as u64);
-    let mut marks = Vec::with_capacity(going.len());
-    for (mut mark, range) in going {
-        let unconfirmed = range.into_iter().find(|&index| match outcomes.get(index) {
-            Some(Published::Confirmed) => false,
-            Some(Published::Refused(reason)) => {
-                tracing::error!(submission = %mark.submission, %reason, "the queue refuses an event: it is passed over");
-                false
-            }
-            Some(Published::Unconfirmed(_)) | None => true,
+            Vec::new()
         });
-        if let Some(sequence) = unconfirmed.and_then(|index| sequences.get(index)) {
-            mark.up_to = sequence - 1;
+        let mut outcomes = outcomes.into_iter();
+        for going in &mut going {
+            if let Some(sequence) = going.awaited.take() {
+                let unsent = || Published::Unconfirmed("was not sent".to_owned());
+                going.settle(sequence, &outcomes.next().unwrap_or_else(unsent));
+            }
         }
-        marks.push(mark);
     }
-    shared.store.mark_events_published(&marks, after(shared.clock.now(), PUBLISH_GRACE)).await
+    going.into_iter().map(|going| PublishedEvents { up_to: going.up_to, ..going.mark }).collect()
 }
 
 /// Adds the messages of what comes after the event with this number. Answers the number of the last event looked at.
@@ -191,16 +231,27 @@ fn messages_of(part: &Committed, confirmed: u64, messages: &mut Vec<LifecycleEve
 pub(super) async fn relay(shared: Arc<Shared>, announcer: Announcer, stop: CancellationToken) {
     let Some(sender) = announcer.sender else { return };
     let tick = shared.settings.tick;
-    while stop.run_until_cancelled(tokio::time::sleep(tick)).await.is_some() {
-        let room = sender.capacity().min(RELAY_MAX as usize);
-        let room = u32::try_from(room).unwrap_or(RELAY_MAX);
-        if room == 0 || !shared.queue.is_connected() {
+    let mut more = false;
+    loop {
+        let pause = if more { std::time::Duration::ZERO } else { tick };
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+        let waiting = sender.max_capacity() - sender.capacity();
+        if waiting > BACKLOG_MAX || !shared.queue.is_connected() {
+            more = false;
             continue;
         }
-        match overdue(&shared, room).await {
+        match overdue(&shared, RELAY_MAX).await {
             // A full channel: what finds no room is claimed again.
-            Ok(overdue) => overdue.into_iter().for_each(|committed| drop(sender.try_send(committed))),
-            Err(error) => tracing::warn!(%error, "the relay could not read the events that are due"),
+            Ok(overdue) => {
+                more = overdue.len() == RELAY_MAX as usize;
+                overdue.into_iter().for_each(|committed| drop(sender.try_send(committed)));
+            }
+            Err(error) => {
+                more = false;
+                tracing::warn!(%error, "the relay could not read the events that are due");
+            }
         }
     }
 }
@@ -238,4 +289,57 @@ fn rest(history: History, confirmed: u64) -> Result<Committed, quorate_engine::e
         }
     }
     Ok(Committed { tenant: history.tenant, submission: history.submission, before: before.map(Arc::new), events })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    fn going(sequences: &[u64], up_to: u64) -> Going {
+        let message = |&sequence: &u64| LifecycleEvent {
+            routing_key: "submission.commented".to_owned(),
+            id: sequence.to_string(),
+            sequence,
+            body: serde_json::Value::Null,
+        };
+        let messages: Vec<_> = sequences.iter().map(message).collect();
+        let submission = SubmissionId(uuid::Uuid::from_u128(1));
+        let mark = PublishedEvents { tenant: Tenant::from("default"), submission, up_to: 3 };
+        Going { mark, up_to, messages: messages.into_iter(), awaited: None }
+    }
+
+    /// Sends one after the other as long as there are any. Answers what was sent, and how far it has come.
+    fn send(mut going: Going, outcome: impl Fn(u64) -> Published) -> (Vec<u64>, u64) {
+        let mut sent = Vec::new();
+        while let Some(message) = going.next() {
+            sent.push(message.sequence);
+            let sequence = going.awaited.take().unwrap();
+            going.settle(sequence, &outcome(sequence));
+        }
+        (sent, going.up_to)
+    }
+
+    #[test]
+    fn when_all_is_confirmed_what_nobody_is_told_of_is_done_with_too() {
+        assert_eq!(send(going(&[4, 6, 7], 9), |_| Published::Confirmed), (vec![4, 6, 7], 9));
+    }
+
+    #[test]
+    fn nothing_goes_out_after_an_event_that_the_broker_did_not_take() {
+        let not_six = |sequence| match sequence {
+            6 => Published::Unconfirmed("a queue is full".to_owned()),
+            _ => Published::Confirmed,
+        };
+        assert_eq!(send(going(&[4, 6, 7], 9), not_six), (vec![4, 6], 4));
+    }
+
+    #[test]
+    fn an_event_that_no_queue_will_ever_take_is_passed_over() {
+        let never_six = |sequence| match sequence {
+            6 => Published::Refused("is too large".to_owned()),
+            _ => Published::Confirmed,
+        };
+        assert_eq!(send(going(&[4, 6, 7], 9), never_six), (vec![4, 6, 7], 9));
+    }
 }
