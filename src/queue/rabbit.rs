@@ -275,13 +275,13 @@ impl Queue for RabbitQueue {
 /// good. Who sent it is done with the attempt, and would come to the same result again.
 fn result_that_cannot_be_read(body: &[u8], reason: &str) -> Option<JobReport> {
     #[derive(serde::Deserialize)]
-    struct Attempt {
+    struct Sender {
         job: String,
         attempt: u32,
         token: String,
         status: String,
     }
-    let Attempt { job, attempt, token, status } = serde_json::from_slice(body).ok()?;
+    let Sender { job, attempt, token, status } = serde_json::from_slice(body).ok()?;
     if !matches!(status.as_str(), "COMPLETED" | "FAILED") {
         return None;
     }

@@ -246,7 +246,9 @@ pub(super) async fn relay(shared: Arc<Shared>, announcer: Announcer, stop: Cance
             // A full channel: what finds no room is claimed again.
             Ok(overdue) => {
                 more = overdue.len() == RELAY_MAX as usize;
-                overdue.into_iter().for_each(|committed| drop(sender.try_send(committed)));
+                for committed in overdue {
+                    drop(sender.try_send(committed));
+                }
             }
             Err(error) => {
                 more = false;

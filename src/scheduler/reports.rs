@@ -85,7 +85,7 @@ impl From<FieldError> for ReportError {
 
 impl From<BadData> for FieldError {
     fn from(error: BadData) -> Self {
-        Self { field: error.path().to_owned(), reason: error.problem().to_owned() }
+        Self { field: error.path().to_owned(), reason: error.problem().clone() }
     }
 }
 

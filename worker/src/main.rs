@@ -72,7 +72,7 @@ struct Arguments {
     /// A network whose addresses declarative flows do not call, whatever else is allowed; may be given more than once
     #[arg(long, env = "QUORATE_DENY_NETWORK", value_delimiter = ',', value_name = "CIDR")]
     deny_network: Vec<Network>,
-    /// A host that a secret of declarative flows goes to, and with others given so the only one: erp_token=erp.example.com; a secret that is not bound goes wherever a flow sends it
+    /// A host that a secret of declarative flows goes to, and with others given so the only one: `erp_token=erp.example.com`; a secret that is not bound goes wherever a flow sends it
     #[arg(long, env = "QUORATE_BIND_SECRET", value_delimiter = ',', value_name = "NAME=HOST", value_parser = parse_binding)]
     bind_secret: Vec<(String, String)>,
     /// The directory whose files are the secrets of declarative flows; otherwise `erp_token` is `QUORATE_SECRET_ERP_TOKEN` in the environment

@@ -340,10 +340,8 @@ impl Effects for World {
     fn secret(&self, name: &str) -> Option<String> {
         let secret = match name {
             "erp_token" => "s3cret",
-            // An example of the specification of Standard Webhooks.
-            "hook" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            // It goes nowhere.
-            "bound" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            // An example of the specification of Standard Webhooks. The second goes nowhere.
+            "hook" | "bound" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "short" => "whsec_c2hvcnQ=",
             _ => return None,
         };

@@ -197,7 +197,7 @@ pub(crate) async fn two_replicas_that_commit_the_same_submissions_do_not_wait_fo
         let both = async { tokio::join!(on.store.commit(&one), on.other.commit(&two)) };
         let (one, two) = tokio::time::timeout(Duration::from_mins(1), both).await.unwrap();
         assert!(
-            matches!((&one, &two), (Ok(_), Err(StoreError::Conflict)) | (Err(StoreError::Conflict), Ok(_))),
+            matches!((&one, &two), (Ok(()), Err(StoreError::Conflict)) | (Err(StoreError::Conflict), Ok(()))),
             "{one:?} {two:?}"
         );
     }
