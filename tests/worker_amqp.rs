@@ -314,12 +314,8 @@ async fn a_long_job_is_acknowledged_while_it_runs() {
     assert_eq!(delivery.body.job, "j2");
     delivery.acknowledge.acknowledge().await.unwrap();
     drop(jobs);
-    // All that was said over the wire before it was cut is in the queue of reports now, before this.
-    let queue = server.corner.names.jobs_queue(TASK_QUEUE);
-    until("the broker to see the worker's end", || async {
-        (server.corner.consumers(&queue).await == 0).then_some(())
-    })
-    .await;
+    // What was said over the wire before it was cut is in the queue of reports then, before this.
+    wire.is_silent().await;
     let marker = JobReport { job: "marker".to_owned(), status: "COMPLETED".to_owned(), ..JobReport::default() };
     server.corner.put_report(&marker).await;
     server.report_of("marker", "COMPLETED").await;

@@ -28,7 +28,7 @@ use quorate::{
     queue::{Names, Queue, QueueType, RabbitConfig, RabbitQueue},
 };
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncWriteExt, copy, copy_bidirectional, sink},
     net::{TcpListener, TcpStream},
     sync::watch,
     time,
@@ -228,7 +228,12 @@ impl Wire {
                     let mut far = TcpStream::connect(far_end).await.unwrap();
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
-                        _ = seen.changed() => {}
+                        _ = seen.changed() => {
+                            drop(near);
+                            // It closes its end when it has taken in what came before.
+                            let _ = far.shutdown().await;
+                            let _ = copy(&mut far, &mut sink()).await;
+                        }
                     }
                 });
             }
@@ -253,6 +258,12 @@ impl Wire {
     pub(crate) fn cut(&self) {
         self.open.store(false, Ordering::SeqCst);
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// After a cut: waits until the far end has taken in all that came before it.
+    pub(crate) async fn is_silent(&self) {
+        // One is who accepts connections; each connection has another.
+        until("the far end to see the cut", || async { (self.cuts.receiver_count() == 1).then_some(()) }).await;
     }
 
     pub(crate) fn mend(&self) {
