@@ -10,7 +10,7 @@ use quorate_engine::event::{Event, EventKind};
 use serde_json::{Value, json};
 
 use crate::{
-    audit::{each_result_was_applied_once, kinds, open_jobs, verified_history},
+    audit::{all_submissions, each_result_was_applied_once, kinds, open_jobs, verified_history},
     backend::{Backend, Broker},
     definitions::purchase,
     queue_support::{Corner, amqp_url, until},
@@ -109,14 +109,18 @@ in_every_language! {
         let worker = way.start(&Source::of(&system), erp.path(), &[]).await;
         let (ann, bob) = (system.caller("ann"), system.caller("bob"));
 
-        // Nobody can say what the budget is, until somebody can.
-        let retried = ann.submit("purchase-request", purchase(50.0)).await.id;
-        until("a failed attempt", || async {
-            let events = verified_history(&system.store, &retried).await;
-            (!failures(&events, "BUDGET_DOWN").is_empty()).then_some(())
-        })
-        .await;
-        fs::write(erp.path().join("budget"), "1000").unwrap();
+        // Nobody can say what the budget is, until somebody can. The answer waits for it.
+        let opened = async {
+            until("a failed attempt", || async {
+                let submitted = all_submissions(&system.store).await.pop()?;
+                let events = verified_history(&system.store, &submitted).await;
+                (!failures(&events, "BUDGET_DOWN").is_empty()).then_some(())
+            })
+            .await;
+            fs::write(erp.path().join("budget"), "1000").unwrap();
+        };
+        let (retried, ()) = tokio::join!(ann.submit("purchase-request", purchase(50.0)), opened);
+        let retried = retried.id;
         bob.approve(&ann.item_of(&retried).await).await;
         ann.when_it_is(&retried, SubmissionStatus::Approved).await;
 
