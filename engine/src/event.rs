@@ -432,6 +432,9 @@ pub enum EventKind {
         next_token: Token,
         /// When the next attempt may be published.
         next_at: Timestamp,
+        /// Whether its worker gave it up because it was stopped: such an attempt is not counted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stopped: bool,
     },
     /// A flow completed.
     JobCompleted {

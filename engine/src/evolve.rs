@@ -432,7 +432,8 @@ fn evolve_job(job: &mut Job, event: &Event) {
             job.status = JobStatus::Running;
             job.started_at = Some(event.at);
         }
-        EventKind::JobAttemptFailed { attempt, next_token, next_at, .. } => {
+        EventKind::JobAttemptFailed { attempt, next_token, next_at, stopped, .. } => {
+            job.stops += u32::from(*stopped);
             job.status = JobStatus::Pending;
             job.attempt = attempt + 1;
             job.token = next_token.clone();
@@ -443,6 +444,7 @@ fn evolve_job(job: &mut Job, event: &Event) {
             job.status = JobStatus::Pending;
             job.attempt = *attempt;
             job.attempts_before = attempt - 1;
+            job.stops = 0;
             job.token = token.clone();
             job.available_at = event.at;
             job.scheduled_at = event.at;
@@ -534,6 +536,7 @@ fn new_job(id: JobId, spec: &Arc<JobSpec>, token: &Token, at: Timestamp) -> Job 
         status: JobStatus::Pending,
         attempt: 1,
         attempts_before: 0,
+        stops: 0,
         token: token.clone(),
         available_at: at,
         started_at: None,

@@ -631,6 +631,8 @@ pub struct Job {
     pub attempt: u32,
     /// How many attempts there were before an administrator retried the step: they no longer count.
     pub attempts_before: u32,
+    /// How many of the attempts since then their workers gave up because they were stopped: they do not count either.
+    pub stops: u32,
     /// What makes a report on this attempt count.
     pub token: Token,
     /// When this attempt may be published.
@@ -794,6 +796,11 @@ impl Submission {
 }
 
 impl Job {
+    /// How many attempts count, the live one included.
+    pub fn attempts_made(&self) -> u32 {
+        self.attempt - self.attempts_before - self.stops
+    }
+
     /// Whether a report on it can still count.
     pub fn is_live(&self) -> bool {
         matches!(self.status, JobStatus::Pending | JobStatus::Published | JobStatus::Running)

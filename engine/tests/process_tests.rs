@@ -130,6 +130,33 @@ fn the_tests_of_a_process_may_not_decide_for_ever() {
     assert!(results[0].failed.is_none());
 }
 
+/// A process whose flow is stopped with its worker, again and again.
+const STOPPED: &str = "apiVersion: quorate/v1
+kind: ApprovalProcess
+name: stopped
+record: { type: any }
+allow_no_approvals: true
+stages: [{ name: work, steps: [{ name: job, background: { flow: turn, retry: { max_attempts: 1 } } }], next: [{ to: end }] }]
+tests:
+  - name: stopped too often
+    submit: { by: ann, record: {} }
+    flows: { turn: { error: WORKER_STOPPED } }
+    expect: { status: ERROR, failure: FLOW_FAILED }
+---
+apiVersion: quorate/v1
+kind: Flow
+name: turn
+type: autolaunched
+code: {}
+";
+
+#[test]
+fn an_attempt_that_its_worker_gives_up_counts_once_this_has_happened_too_often() {
+    let folder = Folder::read(STOPPED);
+    let results = folder.run(&folder.processes[0]);
+    assert!(results[0].failed.is_none(), "{}", printed(&results));
+}
+
 #[test]
 fn tests_are_stopped_when_there_is_no_time_for_them() {
     let folder = Folder::read(include_str!("process_tests/holding.yaml"));

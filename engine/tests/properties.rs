@@ -462,6 +462,7 @@ fn outcome() -> impl Strategy<Value = ReportOutcome> {
         2 => Just(failed("DOWN", true)),
         1 => Just(failed("DOWN", false)),
         1 => Just(failed("NO", true)),
+        1 => Just(failed("WORKER_STOPPED", true)),
     ]
 }
 

@@ -80,3 +80,14 @@ fn a_step_of_the_first_version_started_and_completed_by_no_rule_that_was_kept() 
     let EventKind::StepCompleted { because, .. } = read("STEP_COMPLETED", &body) else { panic!("it is another event") };
     assert_eq!(because, None);
 }
+
+#[test]
+fn an_attempt_that_failed_before_stops_were_told_apart_counts() {
+    let body = json!({
+        "job": STEP_RUN, "attempt": 1, "code": "WORKER_STOPPED", "message": "the worker was stopped",
+        "next_token": format!("{SUBMISSION}.secret"), "next_at": "2026-11-24T10:00:00Z",
+    });
+    let event = read("JOB_ATTEMPT_FAILED", &body);
+    assert!(matches!(event, EventKind::JobAttemptFailed { stopped: false, .. }));
+    assert_eq!(event.to_parts(), ("JOB_ATTEMPT_FAILED".to_owned(), body));
+}

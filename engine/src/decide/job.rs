@@ -23,6 +23,13 @@ use super::{draft::Draft, has_passed};
 const CODE_CHARACTERS_MAX: usize = 100;
 const MESSAGE_CHARACTERS_MAX: usize = 2_000;
 
+/// What an attempt fails with whose worker is stopped while it runs, and whose job nobody would give to another worker by itself.
+const WORKER_STOPPED: &str = "WORKER_STOPPED";
+
+/// How many attempts of a job are not counted because their workers were stopped. A job that runs for weeks meets a few deployments a day;
+/// beyond that something stops it again and again, and the attempts count.
+const STOPS_MAX: u32 = 100;
+
 /// The field of an evaluation flow's output that says whether the condition holds.
 pub(crate) const CONDITION_MET: &str = "isOrchestrationConditionMet";
 
@@ -193,11 +200,14 @@ impl Draft<'_, '_> {
     /// The next attempt, or, when there is none, the failure of the step or the condition.
     fn fail_attempt(&mut self, of: JobOf, job: &Job, error: AttemptError) {
         let retry = &job.spec.retry;
-        let made = job.attempt - job.attempts_before;
-        let next_at = self.context.now.checked_add(self.retry_delay(retry, made)).unwrap_or(Timestamp::MAX);
+        let made = job.attempts_made();
+        let stopped = error.code == WORKER_STOPPED && job.stops < STOPS_MAX;
+        // It is not the flow that failed: another worker can take it up at once.
+        let delay = if stopped { SignedDuration::ZERO } else { self.retry_delay(retry, made) };
+        let next_at = self.context.now.checked_add(delay).unwrap_or(Timestamp::MAX);
         let may_retry = error.retryable
             && !retry.non_retryable.contains(&error.code)
-            && made < retry.max_attempts
+            && (stopped || made < retry.max_attempts)
             && job.total_deadline().is_none_or(|deadline| next_at < deadline);
         if may_retry {
             let next_token = Token::new(self.state.id, self.context.ids.secret());
@@ -208,6 +218,7 @@ impl Draft<'_, '_> {
                 message: error.message,
                 next_token,
                 next_at,
+                stopped,
             });
             return;
         }

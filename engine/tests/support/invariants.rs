@@ -66,6 +66,7 @@ pub(crate) const ALL: &[fn(&Moment<'_>)] = &[
     sending_back_settles_nothing,
     a_question_is_open_on_an_open_item_only,
     a_result_counts_only_with_the_live_attempts_token,
+    a_job_has_no_more_attempts_that_count_than_it_may,
     an_in_progress_submission_waits_for_something,
     a_record_is_locked_by_the_steps_in_progress_that_say_so,
     a_move_to_another_version_leaves_what_has_happened_as_it_is,
@@ -527,6 +528,13 @@ fn a_result_counts_only_with_the_live_attempts_token(moment: &Moment<'_>) {
         let job = moment.before.and_then(|before| before.job(report.job)).map(|placed| placed.job);
         let job = job.expect("a report that counts is of a job that there is");
         assert!(job.is_live() && job.attempt == report.attempt && job.token == report.token);
+    }
+}
+
+fn a_job_has_no_more_attempts_that_count_than_it_may(moment: &Moment<'_>) {
+    for placed in moment.after.into_iter().flat_map(Submission::jobs) {
+        let (made, most) = (placed.job.attempts_made(), placed.job.spec.retry.max_attempts);
+        assert!((1..=most).contains(&made), "{made} of at most {most} attempts");
     }
 }
 

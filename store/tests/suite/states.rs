@@ -331,6 +331,7 @@ fn job(submission: SubmissionId) -> Job {
         status: JobStatus::Pending,
         attempt: 1,
         attempts_before: 0,
+        stops: 0,
         token: Token::new(submission, 1),
         available_at: start(),
         started_at: None,
