@@ -127,21 +127,36 @@ impl Lane {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
             let mut batch: Vec<_> = batch.drain(..).map(Some).collect();
-            let mut open: Vec<usize> = (0..batch.len()).collect();
-            let mut conflicts = 0;
-            while !open.is_empty() {
-                match self.turn(&batch, &open).await {
-                    Ok(rest) => open = self.answer(&mut batch, rest).await,
-                    Err(StoreError::Conflict) if conflicts < CONFLICTS_MAX => {
-                        conflicts += 1;
-                        self.forget(&batch, &open);
-                    }
-                    Err(error) => {
-                        let rejection = log_store_error(&error);
-                        self.forget(&batch, &open);
-                        for index in open.drain(..) {
-                            reply(&mut batch, index, Err(rejection.clone()));
-                        }
+            let mut parts = vec![(0..batch.len()).collect()];
+            while let Some(open) = parts.pop() {
+                self.carry_out(&mut batch, open, &mut parts).await;
+            }
+        }
+    }
+
+    /// Carries out these requests of a batch. What is left to do of them afterwards is added to `parts`, the first of it last.
+    async fn carry_out(&mut self, batch: &mut [Option<Waiting>], mut open: Vec<usize>, parts: &mut Vec<Vec<usize>>) {
+        let mut conflicts = 0;
+        while !open.is_empty() {
+            match self.turn(batch, &open).await {
+                Ok(rest) => open = self.answer(batch, rest).await,
+                Err(StoreError::Conflict) if conflicts < CONFLICTS_MAX => {
+                    conflicts += 1;
+                    self.forget(batch, &open);
+                }
+                // One of them concerns what cannot be read: the others are not to suffer from it.
+                Err(StoreError::Internal(reason)) if open.len() > 1 => {
+                    tracing::debug!(reason, requests = open.len(), "a batch is carried out in halves");
+                    self.forget(batch, &open);
+                    let second = open.split_off(open.len() / 2);
+                    parts.extend([second, open]);
+                    return;
+                }
+                Err(error) => {
+                    let rejection = log_store_error(&error);
+                    self.forget(batch, &open);
+                    for index in open.drain(..) {
+                        reply(batch, index, Err(rejection.clone()));
                     }
                 }
             }

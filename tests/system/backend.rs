@@ -14,7 +14,7 @@ static BROKER: RwLock<()> = RwLock::const_new(());
 pub(crate) struct Backend {
     pub(crate) database_url: String,
     pub(crate) broker: Option<Broker>,
-    _database: Database,
+    database: Database,
 }
 
 /// Names of the test's own on the broker.
@@ -39,7 +39,7 @@ impl Backend {
     pub(crate) fn sqlite_and_memory() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database_url = format!("sqlite:{}", folder.path().join("quorate.db").display());
-        Self { database_url, broker: None, _database: Database::File { _folder: folder } }
+        Self { database_url, broker: None, database: Database::File { _folder: folder } }
     }
 
     pub(crate) async fn postgres_and_rabbitmq() -> Self {
@@ -59,11 +59,19 @@ impl Backend {
         sql(&format!("CREATE DATABASE {name}"));
         let url = variable("QUORATE_TEST_DATABASE_URL");
         let (server, _) = url.rsplit_once('/').unwrap();
-        Self { database_url: format!("{server}/{name}"), broker: Some(broker), _database: Database::Postgres { name } }
+        Self { database_url: format!("{server}/{name}"), broker: Some(broker), database: Database::Postgres { name } }
     }
 
     pub(crate) fn broker(&self) -> &Broker {
         self.broker.as_ref().expect("the test asked for a backend with a broker")
+    }
+
+    /// Carries out a statement in the test's own PostgreSQL database, behind the server's back.
+    pub(crate) fn run_sql(&self, statement: &str) {
+        let Database::Postgres { name } = &self.database else {
+            panic!("the test asked for a backend with PostgreSQL")
+        };
+        services(&["psql", "-d", name, "-qAtc", statement]);
     }
 
     /// Leaves nothing on the broker. The database goes by itself.

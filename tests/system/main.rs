@@ -44,6 +44,7 @@ mod task_queues;
 mod timers;
 mod triggers;
 mod troubles;
+mod unreadable;
 mod votes;
 mod worker_kills;
 mod workflows;
