@@ -19,7 +19,7 @@ use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use quorate_engine::{
     directory::Directory,
-    id::{SubmissionId, Tenant, WorkItemId},
+    id::{JobId, SubmissionId, Tenant, WorkItemId},
     projection::{Projection, SubmissionRow},
     status::JobStatus,
 };
@@ -33,8 +33,8 @@ use crate::{
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
     rows::read,
     store::{
-        AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, TaskQueueLoad,
-        Wanted,
+        AttemptKey, Batch, DueJob, LiveAttempt, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store,
+        TaskQueueLoad, Wanted,
     },
 };
 
@@ -185,6 +185,14 @@ impl Store for PostgresStore {
 
     async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<OpenJobRow>, StoreError> {
         bounded(list::list_jobs(&self.pool, query)).await
+    }
+
+    async fn live_attempts(
+        &self,
+        tenant: &Tenant,
+        jobs: &[(SubmissionId, JobId)],
+    ) -> Result<Vec<LiveAttempt>, StoreError> {
+        bounded(list::live_attempts(&self.pool, tenant, jobs)).await
     }
 
     async fn projection(&self, tenant: &Tenant, submission: SubmissionId) -> Result<Option<Projection>, StoreError> {

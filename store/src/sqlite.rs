@@ -19,7 +19,7 @@ use error::from_sqlite;
 use jiff::Timestamp;
 use quorate_engine::{
     directory::Directory,
-    id::{SubmissionId, Tenant, WorkItemId},
+    id::{JobId, SubmissionId, Tenant, WorkItemId},
     projection::{Projection, SubmissionRow},
     status::JobStatus,
 };
@@ -34,8 +34,8 @@ use crate::{
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read, write},
     store::{
-        AttemptKey, Batch, DueJob, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store, TaskQueueLoad,
-        Wanted,
+        AttemptKey, Batch, DueJob, LiveAttempt, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store,
+        TaskQueueLoad, Wanted,
     },
 };
 
@@ -261,6 +261,15 @@ impl Store for SqliteStore {
     async fn list_work_items(&self, query: &WorkItemQuery) -> Result<Vec<WorkItemEntry>, StoreError> {
         let query = query.clone();
         self.readers.call(move |connection| list::list_work_items(connection, &query)).await
+    }
+
+    async fn live_attempts(
+        &self,
+        tenant: &Tenant,
+        jobs: &[(SubmissionId, JobId)],
+    ) -> Result<Vec<LiveAttempt>, StoreError> {
+        let (tenant, jobs) = (tenant.clone(), jobs.to_vec());
+        self.readers.call(move |connection| list::live_attempts(connection, &tenant, &jobs)).await
     }
 
     async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<OpenJobRow>, StoreError> {

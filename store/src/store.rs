@@ -143,6 +143,17 @@ pub struct Heartbeat {
     pub at: Timestamp,
 }
 
+/// The attempt of a job that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveAttempt {
+    /// The job.
+    pub job: JobId,
+    /// Its number.
+    pub attempt: u32,
+    /// `Running` where a worker said that it started.
+    pub status: JobStatus,
+}
+
 /// A job with what delivery needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenJobRow {
@@ -312,6 +323,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// A page of open jobs.
     async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<OpenJobRow>, StoreError>;
+
+    /// The live attempts of these jobs; a job that has ended is left out.
+    async fn live_attempts(
+        &self,
+        tenant: &Tenant,
+        jobs: &[(SubmissionId, JobId)],
+    ) -> Result<Vec<LiveAttempt>, StoreError>;
 
     /// The stored rows of one submission, as a projection (jobs that were published read as `Pending` again): what a replay of
     /// its events has to give. For checks; `None` when there is no such submission.

@@ -97,6 +97,7 @@ claims! {
         work_items_are_filtered,
         histories_are_read_in_pages,
         jobs_are_listed_and_counted,
+        live_attempts_are_told_from_those_that_are_over,
         task_queues_tell_what_waits_and_since_when,
         an_inbox_reads_no_more_than_its_page,
     }

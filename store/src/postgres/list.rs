@@ -2,7 +2,7 @@
 
 use deadpool_postgres::Pool;
 use quorate_engine::{
-    id::{SubmissionId, Tenant, WorkItemId},
+    id::{JobId, SubmissionId, Tenant, WorkItemId},
     projection::{Projection, SubmissionRow},
     status::{JobStatus, SubmissionStatus, WorkItemStatus},
 };
@@ -19,7 +19,7 @@ use crate::{
     log::StoredEvent,
     query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read},
-    store::OpenJobRow,
+    store::{LiveAttempt, OpenJobRow},
 };
 
 pub(super) async fn history(
@@ -141,6 +141,19 @@ pub(super) async fn list_jobs(pool: &Pool, query: &JobQuery) -> Result<Vec<OpenJ
     let rows = session.rows_planned_afresh(sql!("job/list"), &params, read::open_job).await?;
     session.release();
     Ok(rows)
+}
+
+pub(super) async fn live_attempts(
+    pool: &Pool,
+    tenant: &Tenant,
+    jobs: &[(SubmissionId, JobId)],
+) -> Result<Vec<LiveAttempt>, StoreError> {
+    let session = Session::open(pool).await?;
+    let (submissions, ids): (Vec<Uuid>, Vec<Uuid>) = jobs.iter().map(|(submission, id)| (submission.0, id.0)).unzip();
+    let params: [Param<'_>; 3] = [&tenant.as_str(), &submissions, &ids];
+    let live = session.rows(sql!("job/live"), &params, read::live_attempt).await?;
+    session.release();
+    Ok(live)
 }
 
 pub(super) async fn count_jobs(pool: &Pool, tenant: &Tenant) -> Result<Vec<(JobStatus, u64)>, StoreError> {

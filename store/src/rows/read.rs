@@ -23,7 +23,7 @@ use crate::{
     locks::{HeldLock, ManualLockRow},
     log::StoredEvent,
     query::WorkItemEntry,
-    store::{AttemptKey, DueJob, OpenJobRow, PublishedEvents, RequestKey, RequestRow, TaskQueueLoad},
+    store::{AttemptKey, DueJob, LiveAttempt, OpenJobRow, PublishedEvents, RequestKey, RequestRow, TaskQueueLoad},
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -203,6 +203,10 @@ pub(crate) fn work_item_entry(columns: &mut impl Columns) -> Result<WorkItemEntr
     let decided = columns.uuid_or_null()?;
     let decision = decided.map(|id| decision_on(WorkItemId(id), columns)).transpose()?;
     Ok(WorkItemEntry { item, decision, submission })
+}
+
+pub(crate) fn live_attempt(columns: &mut impl Columns) -> Result<LiveAttempt> {
+    Ok(LiveAttempt { job: JobId(columns.uuid()?), attempt: columns.number()?, status: columns.word(JobStatus::parse)? })
 }
 
 pub(crate) fn open_job(columns: &mut impl Columns) -> Result<OpenJobRow> {

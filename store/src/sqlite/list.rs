@@ -1,7 +1,7 @@
 //! Reads: lists, the stored projection.
 
 use quorate_engine::{
-    id::{SubmissionId, Tenant},
+    id::{JobId, SubmissionId, Tenant},
     projection::{Projection, SubmissionRow},
     status::{JobStatus, SubmissionStatus, WorkItemStatus},
 };
@@ -16,7 +16,7 @@ use crate::{
     StoreError,
     query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::read,
-    store::OpenJobRow,
+    store::{LiveAttempt, OpenJobRow},
 };
 
 pub(super) fn list_submissions(
@@ -139,6 +139,19 @@ pub(super) fn list_jobs(connection: &Connection, query: &JobQuery) -> Result<Vec
             rows(connection, sql!("job/list_one"), params, |columns| read::open_job(columns))
         }
     }
+}
+
+pub(super) fn live_attempts(
+    connection: &Connection,
+    tenant: &Tenant,
+    jobs: &[(SubmissionId, JobId)],
+) -> Result<Vec<LiveAttempt>, StoreError> {
+    let mut live = Vec::new();
+    for (submission, job) in jobs {
+        let params = (tenant.as_str(), submission.to_string(), job.to_string());
+        live.extend(row(connection, sql!("job/live"), params, |columns| read::live_attempt(columns))?);
+    }
+    Ok(live)
 }
 
 pub(super) fn projection(

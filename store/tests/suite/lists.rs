@@ -8,7 +8,7 @@ use quorate_engine::{
 };
 use quorate_store::{
     query::{AssigneeScope, JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
-    store::TaskQueueLoad,
+    store::{LiveAttempt, TaskQueueLoad},
 };
 use uuid::Uuid;
 
@@ -252,6 +252,27 @@ pub(crate) async fn jobs_are_listed_and_counted(on: Fixture) {
     let mut counts = on.store.count_jobs(&tenant()).await.unwrap();
     counts.sort();
     assert_eq!(counts, [(JobStatus::Pending, 6), (JobStatus::Running, 1)]);
+}
+
+pub(crate) async fn live_attempts_are_told_from_those_that_are_over(on: Fixture) {
+    let mut runs = seven(&on).await;
+    runs[1].start_job(after(1));
+    runs[1].commit(&*on.store, after(1)).await.unwrap();
+    runs[2].job().attempt = 2;
+    runs[2].commit(&*on.store, after(1)).await.unwrap();
+    let mut asked: Vec<_> = runs.iter_mut().map(|run| (run.id(), run.job().id)).collect();
+    // A job is found by its own submission only.
+    let stranger = (asked[4].0, asked[5].1);
+    asked.truncate(3);
+    asked.push(stranger);
+    let mut live = on.other.live_attempts(&tenant(), &asked).await.unwrap();
+    live.sort_by_key(|live| live.job);
+    let of = |run: usize, attempt, status| LiveAttempt { job: asked[run].1, attempt, status };
+    let mut expected = [of(0, 1, JobStatus::Pending), of(1, 1, JobStatus::Running), of(2, 2, JobStatus::Pending)];
+    expected.sort_by_key(|live| live.job);
+    assert_eq!(live, expected);
+    assert_eq!(on.store.live_attempts(&Tenant::from("other"), &asked).await.unwrap(), []);
+    assert_eq!(on.store.live_attempts(&tenant(), &[]).await.unwrap(), []);
 }
 
 pub(crate) async fn task_queues_tell_what_waits_and_since_when(on: Fixture) {
