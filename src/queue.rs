@@ -11,10 +11,14 @@ use futures::stream::BoxStream;
 use crate::proto::v1::{Job, JobReport, RecordChange};
 
 mod memory;
+// The same file in both: the worker knows nothing of this program, and this program does not link the worker for what it does itself.
+#[path = "../worker/src/places.rs"]
+mod places;
 mod rabbit;
 mod topology;
 
 pub use memory::MemoryQueue;
+pub(crate) use places::Place;
 pub use rabbit::{
     DeadLetter, DeadLetters, DeadLettersError, Fate, InvalidAmqpUrl, Looked, NotRequeued, RabbitConfig, RabbitQueue,
 };
@@ -74,6 +78,8 @@ pub struct Delivery<T> {
     pub message_id: Option<String>,
     /// Settles it.
     pub acknowledge: Box<dyn Acknowledge>,
+    /// One of those of its stream: taken until this is dropped and it is settled.
+    pub(crate) place: Place,
 }
 
 /// The way to the workers.
@@ -96,7 +102,8 @@ pub trait Queue: Send + Sync {
     /// stream is silent.
     fn record_changes(&self) -> BoxStream<'static, Delivery<RecordChange>>;
 
-    /// Jobs of these task queues, at most `concurrency` unsettled at a time: for workers that come over gRPC.
+    /// Jobs of these task queues, at most `concurrency` at a time, each until it is settled and its place is given up: for workers that
+    /// come over gRPC. What there is no place for stays in the queue, for others.
     /// As `reports`, it survives a lost connection; what was unsettled then comes again.
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>>;
 

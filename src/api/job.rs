@@ -26,6 +26,7 @@ use super::{Api, call::parse_id, convert, errors, filter, pages};
 mod stream;
 
 pub(super) use stream::Held;
+use stream::JobStream;
 
 /// How many jobs a worker may hold at once.
 const CONCURRENCY_MAX: u16 = 1_000;
@@ -47,7 +48,7 @@ impl JobService for Api {
         &self,
         request: Request<v1::JobServiceStreamJobsRequest>,
     ) -> Result<Response<Self::StreamJobsStream>, Status> {
-        let (_, message) = self.caller(request, &[Role::Worker]).await?;
+        let (principal, message) = self.caller(request, &[Role::Worker]).await?;
         let mut task_queues = message.task_queues;
         if task_queues.is_empty() {
             task_queues.push("default".to_owned());
@@ -63,7 +64,9 @@ impl JobService for Api {
         let jobs = self.scheduler.queue().jobs(task_queues, concurrency);
         let (sender, receiver) = mpsc::channel(usize::from(concurrency));
         let long_job_after = self.scheduler.settings().long_job_after;
-        tokio::spawn(stream::stream_jobs((self.held.clone(), long_job_after), jobs, sender, self.stop.clone()));
+        let store = self.scheduler.store().clone();
+        let stream = JobStream::new(self.held.clone(), store, principal.tenant, long_job_after);
+        tokio::spawn(stream.run(jobs, sender, self.stop.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -79,12 +82,7 @@ impl JobService for Api {
         let dead =
             matches!(&outcome, Err(ReportError::Rejected(Rejection::Refused(_)) | ReportError::ResultInvalid { .. }));
         if dead || (ends && outcome.is_ok()) {
-            for delivery in self.held.take(&job, attempt) {
-                if let Err(error) = delivery.acknowledge().await {
-                    // It comes again, and its report is refused then.
-                    tracing::debug!(%error, job.id = job, "a streamed job could not be acknowledged");
-                }
-            }
+            stream::settle(self.held.take(&job, attempt)).await;
         }
         outcome.map_err(errors::report)?;
         Ok(Response::new(v1::JobServiceReportJobResponse {}))

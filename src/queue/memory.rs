@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use prost::Message;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{
     metrics::COUNTED,
@@ -19,6 +19,7 @@ use crate::{
     queue::{
         Acknowledge, BODY_BYTES_MAX, Delivery, LifecycleEvent, Published, Queue, QueueUnavailable, TASK_QUEUE_NAME_MAX,
         is_task_queue_name,
+        places::{Place, Places},
     },
 };
 
@@ -26,7 +27,7 @@ use crate::{
 const JOBS_MAX: usize = 10_000;
 
 /// Reports, waiting or unsettled.
-const REPORTS_MAX: usize = 10_000;
+const REPORTS_MAX: u16 = 10_000;
 
 /// Task queues that may exist. A task queue that is empty and has nobody to serve it does not count.
 const TASK_QUEUES_MAX: usize = 1_000;
@@ -123,7 +124,7 @@ impl MemoryQueue {
         if state.closed {
             return Err(QueueUnavailable("it is closed".to_owned()));
         }
-        if state.reports.len() >= REPORTS_MAX {
+        if state.reports.len() >= usize::from(REPORTS_MAX) {
             return Err(QueueUnavailable(format!("it holds {REPORTS_MAX} reports already")));
         }
         let number = state.take_number();
@@ -138,12 +139,12 @@ impl MemoryQueue {
         self.shared.lock().dead.iter().cloned().collect()
     }
 
-    fn stream<T: Kind>(&self, sources: Vec<String>, unsettled_max: usize) -> BoxStream<'static, Delivery<T>> {
-        let room = Arc::new(Semaphore::new(unsettled_max));
+    fn stream<T: Kind>(&self, sources: Vec<String>, unsettled_max: u16) -> BoxStream<'static, Delivery<T>> {
+        let places = Places::new(unsettled_max);
         let consumer = Consumer::new(self.shared.clone(), sources);
-        stream::unfold((consumer, room), |(consumer, room)| async move {
-            let delivery = consumer.shared.next(&consumer.sources, &room).await?;
-            Some((delivery, (consumer, room)))
+        stream::unfold((consumer, places), |(consumer, places)| async move {
+            let delivery = consumer.shared.next(&consumer.sources, &places).await?;
+            Some((delivery, (consumer, places)))
         })
         .boxed()
     }
@@ -176,7 +177,7 @@ impl Queue for MemoryQueue {
     }
 
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>> {
-        self.stream(task_queues, usize::from(concurrency.max(1)))
+        self.stream(task_queues, concurrency.max(1))
     }
 
     async fn consumers(&self, task_queues: &[String]) -> Result<Vec<u32>, QueueUnavailable> {
@@ -271,8 +272,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn next<T: Kind>(self: &Arc<Self>, sources: &[String], room: &Arc<Semaphore>) -> Option<Delivery<T>> {
-        let room = room.clone().acquire_owned().await.ok()?;
+    async fn next<T: Kind>(self: &Arc<Self>, sources: &[String], places: &Arc<Places>) -> Option<Delivery<T>> {
+        places.free().await;
         loop {
             // Made before looking, so that no change between looking and waiting is missed.
             let changed = self.changed.notified();
@@ -282,8 +283,9 @@ impl Shared {
                     return None;
                 }
                 if let Some((source, number, body)) = take_oldest::<T>(&mut state, sources) {
-                    let settle = Settle { shared: self.clone(), source, number, body: Some(body.clone()), _room: room };
-                    return Some(Delivery { body, message_id: None, acknowledge: Box::new(settle) });
+                    let (place, kept) = (places.take(), Some(body.clone()));
+                    let settle = Settle { shared: self.clone(), source, number, body: kept, _place: place.clone() };
+                    return Some(Delivery { body, message_id: None, acknowledge: Box::new(settle), place });
                 }
             }
             changed.await;
@@ -316,7 +318,7 @@ struct Settle<T: Kind> {
     number: u64,
     /// Until it is settled.
     body: Option<T>,
-    _room: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<T: Kind> Settle<T> {

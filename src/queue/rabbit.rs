@@ -234,11 +234,11 @@ impl Queue for RabbitQueue {
     fn record_changes(&self) -> BoxStream<'static, Delivery<RecordChange>> {
         let changes = self.consume(Source::Records, RECORDS_PREFETCH).stream();
         changes
-            .map(|Delivery { mut body, acknowledge, message_id }: Delivery<RecordChange>| {
+            .map(|Delivery { mut body, acknowledge, message_id, place }: Delivery<RecordChange>| {
                 if body.request_id.is_empty() {
                     body.request_id = message_id.clone().unwrap_or_default();
                 }
-                Delivery { body, message_id, acknowledge }
+                Delivery { body, message_id, acknowledge, place }
             })
             .boxed()
     }

@@ -40,6 +40,7 @@ mod replicas;
 mod requests;
 mod results;
 mod screens;
+mod streams;
 mod task_queues;
 mod timers;
 mod triggers;

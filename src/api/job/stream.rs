@@ -1,4 +1,11 @@
 //! The streams of jobs to workers over gRPC, and what they hold.
+//!
+//! A stream holds an attempt, and with it one of its places, from sending it until it is over. That an attempt is over is learnt from the
+//! report where it comes to this server, and else from the store: it may have come to another server, and an attempt also ends when
+//! its time is up or its submission ends, which nobody reports.
+//!
+//! The attempt's delivery is held as long, so that the job goes to another worker should the stream end; but not of a long one that a
+//! worker said it started: brokers do not like that, and from then on it lives by its heartbeats (DESIGN 6).
 
 use std::{
     collections::BTreeMap,
@@ -9,18 +16,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
-use tokio::sync::mpsc;
+use futures::{StreamExt, future::join_all, stream::BoxStream};
+use quorate_engine::{
+    id::{JobId, SubmissionId, Tenant},
+    status::JobStatus,
+};
+use quorate_store::{Store, store::LiveAttempt};
+use tokio::{
+    sync::mpsc,
+    time::{self, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
     proto::v1,
-    queue::{Acknowledge, Delivery},
+    queue::{Acknowledge, Delivery, Place},
 };
 
-/// How often streams look for jobs that are long by now, at the least.
-const HELD_LOOK_INTERVAL: Duration = Duration::from_secs(15);
+/// How often a stream asks the store what became of the attempts that it holds for longer than this. A worker whose reports come to another
+/// server waits so long for its next job, once it has as many as it takes; one query a second for each stream is no load.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the streams of this server hold: so that a report can settle it, and that nothing is streamed twice to one worker.
 #[derive(Clone, Default)]
@@ -30,15 +46,27 @@ pub(in crate::api) struct Held {
 }
 
 /// By job and number, each with the streams that it went to.
-type Attempts = BTreeMap<(String, u32), Vec<HeldAttempt>>;
+type Attempts = BTreeMap<AttemptId, Vec<HeldAttempt>>;
 
-/// An attempt that was streamed and not reported yet.
-struct HeldAttempt {
+type AttemptId = (String, u32);
+
+/// An attempt that was streamed and is not known to be over.
+pub(super) struct HeldAttempt {
     /// To whom.
     stream: u64,
+    submission: String,
     since: Instant,
-    /// Until the attempt has lasted so long that its delivery is acknowledged all the same.
+    /// Of its stream. The next job comes when it is given up.
+    place: Place,
+    /// Until it is acknowledged though the attempt goes on.
     delivery: Option<Box<dyn Acknowledge>>,
+}
+
+/// What a stream asks the store about.
+struct Asked {
+    attempt: AttemptId,
+    ids: (SubmissionId, JobId),
+    age: Duration,
 }
 
 impl Held {
@@ -46,36 +74,63 @@ impl Held {
         self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Holds a delivery. Gives it back where the stream holds the attempt already: a job that waited for long was published again,
-    /// and both copies have come.
-    fn hold(&self, stream: u64, job: &v1::Job, delivery: Box<dyn Acknowledge>) -> Option<Box<dyn Acknowledge>> {
+    /// Holds a delivery. Answers with one to acknowledge where the stream holds the attempt already: a job that waited for long was
+    /// published again, or a connection to the broker was lost, and both copies have come.
+    fn hold(
+        &self,
+        stream: u64,
+        job: &v1::Job,
+        place: Place,
+        delivery: Box<dyn Acknowledge>,
+    ) -> Option<Box<dyn Acknowledge>> {
         let mut attempts = self.lock();
         let held = attempts.entry((job.job.clone(), job.attempt)).or_default();
-        if held.iter().any(|held| held.stream == stream) {
+        let Some(known) = held.iter_mut().find(|held| held.stream == stream) else {
+            let (submission, since) = (job.submission.clone(), Instant::now());
+            held.push(HeldAttempt { stream, submission, since, place, delivery: Some(delivery) });
+            return None;
+        };
+        if known.delivery.is_none() {
             return Some(delivery);
         }
-        held.push(HeldAttempt { stream, since: Instant::now(), delivery: Some(delivery) });
-        None
+        // The last one: those before it may have come over a connection that is lost.
+        known.place = place;
+        known.delivery.replace(delivery)
     }
 
-    /// The deliveries of an attempt that is over: its copies on all streams.
-    pub(super) fn take(&self, job: &str, attempt: u32) -> Vec<Box<dyn Acknowledge>> {
-        let held = self.lock().remove(&(job.to_owned(), attempt)).unwrap_or_default();
-        held.into_iter().filter_map(|held| held.delivery).collect()
+    /// An attempt that is over, on all streams.
+    pub(super) fn take(&self, job: &str, attempt: u32) -> Vec<HeldAttempt> {
+        self.lock().remove(&(job.to_owned(), attempt)).unwrap_or_default()
     }
 
-    /// The deliveries of attempts that last longer. The attempts stay held.
-    fn take_older_than(&self, age: Duration) -> Vec<Box<dyn Acknowledge>> {
+    /// What a stream has held for this time.
+    fn older_than(&self, stream: u64, age: Duration) -> Vec<Asked> {
+        let attempts = self.lock();
+        let of_stream = attempts.iter().flat_map(|(attempt, held)| held.iter().map(move |held| (attempt, held)));
+        of_stream
+            .filter(|(_, held)| held.stream == stream)
+            .map(|(attempt, held)| (attempt, held, held.since.elapsed()))
+            .filter(|(_, _, held_for)| *held_for >= age)
+            // Ids that are none were not written by a server; nothing is known of such a job.
+            .filter_map(|(attempt, held, age)| {
+                let ids = (held.submission.parse().ok()?, attempt.0.parse().ok()?);
+                Some(Asked { attempt: attempt.clone(), ids, age })
+            })
+            .collect()
+    }
+
+    /// The delivery of an attempt that goes on without it, and keeps its place.
+    fn outlive(&self, stream: u64, attempt: &AttemptId) -> Option<(Place, Box<dyn Acknowledge>)> {
         let mut attempts = self.lock();
-        let long = attempts.values_mut().flatten().filter(|held| held.since.elapsed() > age);
-        long.filter_map(|held| held.delivery.take()).collect()
+        let held = attempts.get_mut(attempt)?.iter_mut().find(|held| held.stream == stream)?;
+        Some((held.place.clone(), held.delivery.take()?))
     }
 
-    /// The deliveries of a stream that has ended.
-    fn leave(&self, stream: u64) -> Vec<Box<dyn Acknowledge>> {
+    /// What a stream that has ended held.
+    fn leave(&self, stream: u64) -> Vec<HeldAttempt> {
         let mut left = Vec::new();
         self.lock().retain(|_, held| {
-            left.extend(held.extract_if(.., |held| held.stream == stream).filter_map(|held| held.delivery));
+            left.extend(held.extract_if(.., |held| held.stream == stream));
             !held.is_empty()
         });
         left
@@ -87,47 +142,113 @@ impl Held {
     }
 }
 
-/// Hands jobs to one worker until it goes away; then what it holds goes back to the queue.
-pub(super) async fn stream_jobs(
-    (held, long_job_after): (Held, Duration),
-    mut jobs: futures::stream::BoxStream<'static, Delivery<v1::Job>>,
-    sender: mpsc::Sender<Result<v1::JobServiceStreamJobsResponse, Status>>,
-    stop: CancellationToken,
-) {
-    let mut look = tokio::time::interval(HELD_LOOK_INTERVAL.min(long_job_after / 4));
-    let stream = held.new_stream();
-    loop {
-        let delivery = tokio::select! {
-            delivery = jobs.next() => delivery,
-            () = sender.closed() => break,
-            () = stop.cancelled() => break,
-            _ = look.tick() => {
-                acknowledge_all(held.take_older_than(long_job_after)).await;
-                continue;
-            }
-        };
-        let Some(Delivery { body: job, acknowledge, .. }) = delivery else { break };
-        if let Some(copy) = held.hold(stream, &job, acknowledge) {
-            // The worker has it. Should the stream end, the first one goes back.
-            acknowledge_all(vec![copy]).await;
-            continue;
+/// Settles attempts that are over, and then gives up their places.
+pub(super) async fn settle(over: Vec<HeldAttempt>) {
+    for HeldAttempt { delivery, place, .. } in over {
+        if let Some(delivery) = delivery {
+            acknowledge(delivery).await;
         }
-        if sender.send(Ok(v1::JobServiceStreamJobsResponse { job: Some(job) })).await.is_err() {
-            break;
-        }
-    }
-    for delivery in held.leave(stream) {
-        if let Err(error) = delivery.release().await {
-            tracing::debug!(%error, "a job could not be handed back: it comes again by itself");
-        }
+        drop(place);
     }
 }
 
-async fn acknowledge_all(deliveries: Vec<Box<dyn Acknowledge>>) {
-    for delivery in deliveries {
-        if let Err(error) = delivery.acknowledge().await {
-            tracing::debug!(%error, "a streamed job could not be acknowledged: it comes again by itself");
+async fn acknowledge(delivery: Box<dyn Acknowledge>) {
+    if let Err(error) = delivery.acknowledge().await {
+        tracing::debug!(%error, "a streamed job could not be acknowledged: it comes again by itself");
+    }
+}
+
+/// The stream of one worker.
+pub(super) struct JobStream {
+    held: Held,
+    number: u64,
+    store: Arc<dyn Store>,
+    tenant: Tenant,
+    long_job_after: Duration,
+}
+
+impl JobStream {
+    pub(super) fn new(held: Held, store: Arc<dyn Store>, tenant: Tenant, long_job_after: Duration) -> Self {
+        Self { number: held.new_stream(), held, store, tenant, long_job_after }
+    }
+
+    /// Hands jobs to the worker until it goes away; then what it holds goes back to the queue.
+    pub(super) async fn run(
+        self,
+        mut jobs: BoxStream<'static, Delivery<v1::Job>>,
+        sender: mpsc::Sender<Result<v1::JobServiceStreamJobsResponse, Status>>,
+        stop: CancellationToken,
+    ) {
+        // Side by side: jobs are taken from the queue, or not, as places are given up or kept.
+        tokio::select! {
+            () = self.hand_out(&mut jobs, &sender) => {}
+            () = self.look_after() => {}
+            () = sender.closed() => {}
+            () = stop.cancelled() => {}
         }
+        for held in self.held.leave(self.number) {
+            let Some(delivery) = held.delivery else { continue };
+            if let Err(error) = delivery.release().await {
+                tracing::debug!(%error, "a job could not be handed back: it comes again by itself");
+            }
+        }
+    }
+
+    /// Ends with the queue, or with the worker.
+    async fn hand_out(
+        &self,
+        jobs: &mut BoxStream<'static, Delivery<v1::Job>>,
+        sender: &mpsc::Sender<Result<v1::JobServiceStreamJobsResponse, Status>>,
+    ) {
+        while let Some(Delivery { body: job, acknowledge: delivery, place, .. }) = jobs.next().await {
+            if let Some(copy) = self.held.hold(self.number, &job, place, delivery) {
+                // The worker has it. Should the stream end, the other one goes back.
+                acknowledge(copy).await;
+                continue;
+            }
+            if sender.send(Ok(v1::JobServiceStreamJobsResponse { job: Some(job) })).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Never ends.
+    async fn look_after(&self) {
+        let mut look = time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let asked = self.held.older_than(self.number, LOOK_INTERVAL);
+            if asked.is_empty() {
+                continue;
+            }
+            let ids: Vec<_> = asked.iter().map(|asked| asked.ids).collect();
+            match self.store.live_attempts(&self.tenant, &ids).await {
+                Ok(live) => self.go_through(asked, live).await,
+                // It is asked again.
+                Err(error) => tracing::debug!(%error, "cannot ask what became of streamed jobs"),
+            }
+        }
+    }
+
+    async fn go_through(&self, asked: Vec<Asked>, live: Vec<LiveAttempt>) {
+        let live: BTreeMap<JobId, LiveAttempt> = live.into_iter().map(|live| (live.job, live)).collect();
+        let mut long = Vec::new();
+        for Asked { attempt, ids: (_, job), age } in asked {
+            match live.get(&job) {
+                Some(live) if live.attempt == attempt.1 => {
+                    if live.status == JobStatus::Running && age > self.long_job_after {
+                        long.extend(self.held.outlive(self.number, &attempt));
+                    }
+                }
+                _ => settle(self.held.take(&attempt.0, attempt.1)).await,
+            }
+        }
+        join_all(long.into_iter().map(|(place, delivery)| async move {
+            place.outlive().await;
+            acknowledge(delivery).await;
+        }))
+        .await;
     }
 }
 
@@ -137,41 +258,58 @@ mod tests {
     use super::*;
     use crate::queue::{MemoryQueue, Queue as _};
 
-    fn job(id: &str) -> v1::Job {
-        v1::Job { job: id.to_owned(), attempt: 1, task_queue: "default".to_owned(), ..v1::Job::default() }
+    fn job(id: u128) -> v1::Job {
+        let id = uuid::Uuid::from_u128(id).to_string();
+        v1::Job { submission: id.clone(), job: id, attempt: 1, task_queue: "default".to_owned(), ..v1::Job::default() }
+    }
+
+    /// A queue with copies of one job.
+    async fn copies(count: usize) -> BoxStream<'static, Delivery<v1::Job>> {
+        let queue = MemoryQueue::new();
+        queue.publish(vec![job(1); count]).await.unwrap();
+        queue.jobs(vec!["default".to_owned()], 3)
+    }
+
+    /// Holds the next one. Whether the stream had it.
+    async fn hold(held: &Held, stream: u64, jobs: &mut BoxStream<'static, Delivery<v1::Job>>) -> bool {
+        let Delivery { body, acknowledge, place, .. } = jobs.next().await.unwrap();
+        let copy = held.hold(stream, &body, place, acknowledge);
+        let known = copy.is_some();
+        if let Some(copy) = copy {
+            copy.acknowledge().await.unwrap();
+        }
+        known
     }
 
     #[tokio::test]
     async fn a_copy_of_an_attempt_is_held_once_by_a_stream_and_settled_with_it() {
-        let queue = MemoryQueue::new();
-        queue.publish(vec![job("j1"), job("j1"), job("j1")]).await.unwrap();
-        let mut jobs = queue.jobs(vec!["default".to_owned()], 3);
+        let mut jobs = copies(3).await;
         let held = Held::default();
         let (one, other) = (held.new_stream(), held.new_stream());
-        let mut next = async || jobs.next().await.unwrap().acknowledge;
-        assert!(held.hold(one, &job("j1"), next().await).is_none());
-        assert!(held.hold(other, &job("j1"), next().await).is_none(), "another worker may carry it out too");
-        assert!(held.hold(one, &job("j1"), next().await).is_some(), "a second copy for one that has it");
+        assert!(!hold(&held, one, &mut jobs).await);
+        assert!(!hold(&held, other, &mut jobs).await, "another worker may carry it out too");
+        assert!(hold(&held, one, &mut jobs).await, "a second copy for one that has it");
         assert_eq!(held.leave(other).len(), 1);
-        assert_eq!(held.take("j1", 1).len(), 1);
+        let over = held.take(&job(1).job, 1);
+        assert_eq!(over.len(), 1);
+        settle(over).await;
         assert!(held.lock().is_empty());
     }
 
     #[tokio::test]
     async fn a_long_attempt_stays_held_when_its_delivery_is_acknowledged() {
-        let queue = MemoryQueue::new();
-        queue.publish(vec![job("j1"), job("j1")]).await.unwrap();
-        let mut jobs = queue.jobs(vec!["default".to_owned()], 2);
+        let mut jobs = copies(2).await;
         let held = Held::default();
         let stream = held.new_stream();
-        assert!(held.hold(stream, &job("j1"), jobs.next().await.unwrap().acknowledge).is_none());
-        assert_eq!(held.take_older_than(Duration::from_hours(1)).len(), 0);
-        assert_eq!(held.take_older_than(Duration::ZERO).len(), 1);
-        assert!(
-            held.hold(stream, &job("j1"), jobs.next().await.unwrap().acknowledge).is_some(),
-            "it is not streamed again"
-        );
-        assert_eq!(held.leave(stream).len(), 0, "there is nothing to give back");
+        assert!(!hold(&held, stream, &mut jobs).await);
+        assert!(held.older_than(stream, Duration::from_hours(1)).is_empty());
+        assert!(held.older_than(stream + 1, Duration::ZERO).is_empty());
+        let asked = held.older_than(stream, Duration::ZERO);
+        let (_, delivery) = held.outlive(stream, &asked[0].attempt).unwrap();
+        delivery.acknowledge().await.unwrap();
+        assert!(hold(&held, stream, &mut jobs).await, "it is not streamed again");
+        assert!(held.outlive(stream, &asked[0].attempt).is_none());
+        assert!(held.leave(stream)[0].delivery.is_none(), "there is nothing to give back");
         assert!(held.lock().is_empty());
     }
 }

@@ -12,12 +12,11 @@ use futures::{
 };
 use lapin::{
     Acker, Channel,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
-    types::{AMQPValue, FieldTable},
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use prost::{Message, Name};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     connection::{Backoff, Link, Links},
@@ -26,7 +25,10 @@ use super::{
 use crate::{
     metrics::COUNTED,
     proto,
-    queue::{Acknowledge, BODY_BYTES_MAX, Delivery, Names, QueueUnavailable},
+    queue::{
+        Acknowledge, BODY_BYTES_MAX, Delivery, Names, QueueUnavailable,
+        places::{Order, Place, Places},
+    },
 };
 
 /// The reason of a death is cut to this many characters: it may quote what could not be read.
@@ -74,8 +76,8 @@ impl Consumption {
     where
         M: Message + Name + Default + 'static,
     {
-        let room = Arc::new(Semaphore::new(usize::from(self.unsettled_max)));
-        let state = State { consumption: self, active: None, backoff: Backoff::new(), room, salvage };
+        let places = Places::new(self.unsettled_max);
+        let state = State { consumption: self, active: None, backoff: Backoff::new(), places, salvage };
         stream::unfold(state, |mut state| async move { state.next().await.map(|delivery| (delivery, state)) }).boxed()
     }
 }
@@ -87,7 +89,7 @@ struct State<M> {
     consumption: Consumption,
     active: Option<Active>,
     backoff: Backoff,
-    room: Arc<Semaphore>,
+    places: Arc<Places>,
     salvage: Salvage<M>,
 }
 
@@ -96,31 +98,45 @@ type Incoming = SelectAll<BoxStream<'static, Option<(String, lapin::message::Del
 
 struct Active {
     incoming: Incoming,
+    tags: Vec<ShortString>,
+    queues: Vec<String>,
     /// Closes when dropped, which gives back what is unsettled.
-    _channel: Channel,
+    channel: Channel,
 }
 
 impl<M: Message + Name + Default> State<M> {
     async fn next(&mut self) -> Option<Delivery<M>> {
         loop {
-            // With more task queues than room, each still has to be allowed one message: then the room decides.
-            let room = self.room.clone().acquire_owned().await.ok()?;
             let Some(active) = &mut self.active else {
+                self.places.free().await;
                 self.active = self.begin().await?;
                 continue;
             };
-            let Some(Some((queue, message))) = active.incoming.next().await else {
+            let next = tokio::select! {
+                biased;
+                order = self.places.order(active.queues.len()) => match active.obey(order, &self.places).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        debug!(%error, "the consumers could not be changed");
+                        None
+                    }
+                },
+                next = active.next(&self.places) => next,
+            };
+            let Some((queue, message)) = next else {
                 self.active = None;
+                self.places.lost();
                 self.backoff.pause().await;
                 continue;
             };
+            let place = self.places.take();
             let mut settle = Settle {
                 acker: Some(message.acker),
                 raw: Vec::new(),
                 queue,
                 names: self.consumption.names.clone(),
                 publisher: self.consumption.publisher.clone(),
-                _room: room,
+                _place: place.clone(),
             };
             let message_id = message.properties.message_id().as_ref().map(ToString::to_string);
             let read = read::<M>(&message.data);
@@ -129,12 +145,12 @@ impl<M: Message + Name + Default> State<M> {
             match (read, salvaged) {
                 (Ok(body), _) => {
                     self.backoff = Backoff::new();
-                    return Some(Delivery { body, message_id, acknowledge: Box::new(settle) });
+                    return Some(Delivery { body, message_id, acknowledge: Box::new(settle), place });
                 }
                 (Err(reason), Some(body)) => {
                     self.backoff = Backoff::new();
                     let acknowledge = Box::new(BuryWhenSettled { settle: Box::new(settle), reason });
-                    return Some(Delivery { body, message_id, acknowledge });
+                    return Some(Delivery { body, message_id, acknowledge, place });
                 }
                 (Err(reason), None) => {
                     // The reason may quote the message, which is for the dead letter and not for the log.
@@ -155,9 +171,10 @@ impl<M: Message + Name + Default> State<M> {
     /// `None`: the queue closes. `Some(None)`: not now.
     async fn begin(&mut self) -> Option<Option<Active>> {
         let link = self.consumption.links.next().await?;
-        match consume(&link, &self.consumption).await {
+        match Active::begin(&link, &self.consumption, &self.places).await {
             Ok(active) => Some(Some(active)),
             Err(error) => {
+                self.places.lost();
                 if link.is_open() {
                     warn!(%error, "cannot consume from the broker");
                     // Somebody has deleted a queue: the next connection declares it.
@@ -170,29 +187,73 @@ impl<M: Message + Name + Default> State<M> {
     }
 }
 
-async fn consume(link: &Link, consumption: &Consumption) -> lapin::Result<Active> {
-    if let Source::TaskQueues(task_queues) = &consumption.source {
-        for task_queue in task_queues {
-            link.forget_task_queue(task_queue).await;
-            link.declare_task_queue(task_queue).await?;
+impl Active {
+    async fn begin(link: &Link, consumption: &Consumption, places: &Places) -> lapin::Result<Self> {
+        if let Source::TaskQueues(task_queues) = &consumption.source {
+            for task_queue in task_queues {
+                link.forget_task_queue(task_queue).await;
+                link.declare_task_queue(task_queue).await?;
+            }
+        }
+        let queues = consumption.source.queues(&consumption.names);
+        let channel = link.connection.create_channel().await?;
+        let mut active = Self { incoming: SelectAll::new(), tags: Vec::new(), queues, channel };
+        let prefetch = places.begin();
+        if prefetch > 0 {
+            active.consume(prefetch).await?;
+        }
+        Ok(active)
+    }
+
+    /// One more consumer of each queue, which all together may have so many deliveries unsettled.
+    async fn consume(&mut self, prefetch: usize) -> lapin::Result<()> {
+        // Each queue gets its share, not the whole: what one queue had prefetched beyond the room would lie here unseen while
+        // another replica has nothing to do. (A limit for the channel as a whole is not there for quorum queues.) With more task
+        // queues than room, each still has to be allowed one message: then the places decide.
+        let share = (prefetch / self.queues.len().max(1)).max(1);
+        // It is for the consumers that come after it.
+        self.channel.basic_qos(u16::try_from(share).unwrap_or(u16::MAX), BasicQosOptions::default()).await?;
+        for queue in &self.queues {
+            let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+            let consumer = self.channel.basic_consume(queue.as_str().into(), "".into(), options, arguments).await?;
+            self.tags.push(consumer.tag());
+            let queue = queue.clone();
+            let messages = consumer.map(move |message| message.ok().map(|message| (queue.clone(), message)));
+            self.incoming.push(messages.chain(stream::once(async { None })).boxed());
+        }
+        Ok(())
+    }
+
+    /// The next message once there is a place for it. `None`: the broker has ended one of the consumers.
+    async fn next(&mut self, places: &Places) -> Option<(String, lapin::message::Delivery)> {
+        places.free().await;
+        if self.incoming.is_empty() {
+            // There will be a consumer before anything can come.
+            std::future::pending::<()>().await;
+        }
+        self.incoming.next().await?
+    }
+
+    async fn obey(&mut self, order: Order, places: &Places) -> lapin::Result<()> {
+        match order {
+            Order::End => {
+                for tag in self.tags.drain(..) {
+                    self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+                }
+                while let Some(next) = self.incoming.next().await {
+                    if let Some((_, message)) = next {
+                        message.acker.nack(requeue()).await?;
+                    }
+                }
+                places.end();
+                Ok(())
+            }
+            Order::Begin(prefetch) => {
+                places.begin_another(prefetch);
+                self.consume(prefetch).await
+            }
         }
     }
-    let queues = consumption.source.queues(&consumption.names);
-    let channel = link.connection.create_channel().await?;
-    // Each queue gets its share, not the whole: what one queue had prefetched beyond the room would lie here unseen while
-    // another replica has nothing to do. (A limit for the channel as a whole is not there for quorum queues.)
-    let share = (usize::from(consumption.unsettled_max) / queues.len().max(1)).max(1);
-    let prefetch = u16::try_from(share).unwrap_or(u16::MAX);
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-    let mut incoming = SelectAll::new();
-    for queue in queues {
-        let consumer = channel
-            .basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
-            .await?;
-        let messages = consumer.map(move |message| message.ok().map(|message| (queue.clone(), message)));
-        incoming.push(messages.chain(stream::once(async { None })).boxed());
-    }
-    Ok(Active { incoming, _channel: channel })
 }
 
 fn read<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
@@ -210,7 +271,7 @@ struct Settle {
     queue: String,
     names: Names,
     publisher: Arc<Publisher>,
-    _room: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Settle {
