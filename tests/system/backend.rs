@@ -66,7 +66,7 @@ impl Backend {
         self.broker.as_ref().expect("the test asked for a backend with a broker")
     }
 
-    /// Carries out a statement in the test's own PostgreSQL database, behind the server's back.
+    /// Carries out a statement in the test's own database, behind the server's back.
     pub(crate) fn run_sql(&self, statement: &str) {
         let Database::Postgres { name } = &self.database else {
             panic!("the test asked for a backend with PostgreSQL")
