@@ -37,7 +37,7 @@ pub enum Published {
     Confirmed,
     /// Not taken, or not known to be: it is to be published again later. Others of its batch may have been confirmed.
     Unconfirmed(String),
-    /// It will never take it as it is (too large, no such route after declaring it): trying again is no use.
+    /// It will never take it as it is (it is too large, or its task queue has a name that none can have): trying again is no use.
     Refused(String),
 }
 

@@ -170,7 +170,7 @@ impl Scheduler {
             clock,
             settings,
         });
-        let (publisher, publishing) = publisher::start(Arc::clone(&shared), stop.clone());
+        let (publisher, failures, publishing) = publisher::start(Arc::clone(&shared), stop.clone());
         let (announcer, announcing) = announcer::start(Arc::clone(&shared), stop.clone());
         let mut lanes = vec![publishing, announcing];
         let senders: Vec<_> = (0..shared.settings.lanes.max(1))
@@ -183,6 +183,7 @@ impl Scheduler {
             .collect();
         let scheduler = Self { lanes: senders.into(), shared };
         let consumers = vec![
+            tokio::spawn(publisher::fail_refused(scheduler.clone(), failures, stop.clone())),
             tokio::spawn(publisher::relay(Arc::clone(&scheduler.shared), publisher, stop.clone())),
             tokio::spawn(announcer::relay(Arc::clone(&scheduler.shared), announcer, stop.clone())),
             tokio::spawn(timers::run(scheduler.clone(), stop.clone())),

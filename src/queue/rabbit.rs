@@ -176,8 +176,10 @@ impl Queue for RabbitQueue {
                 answers[index] = match outcome {
                     Outcome::Confirmed => Published::Confirmed,
                     Outcome::Unconfirmed(reason) => Published::Unconfirmed(reason),
+                    // Somebody is taking the queue away again and again: the job is good, and goes out when they leave it alone.
                     Outcome::Returned if last => {
-                        Published::Refused(format!("no queue takes it for the task queue {}", message.routing_key))
+                        tracing::error!(task_queue = message.routing_key, "no queue takes the jobs of a task queue");
+                        Published::Unconfirmed(format!("no queue takes it for the task queue {}", message.routing_key))
                     }
                     Outcome::Returned => {
                         link.forget_task_queue(&message.routing_key).await;

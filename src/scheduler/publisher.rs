@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use quorate_engine::{
-    id::{SubmissionId, Tenant},
+    Json,
+    command::{Command, Report, ReportOutcome},
+    id::{SubmissionId, Tenant, Token},
     projection::JobRow,
 };
 use quorate_store::store::{AttemptKey, OpenJobRow};
@@ -17,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{metrics::COUNTED, queue::Published};
 
-use super::{Shared, jobs};
+use super::{Ask, Request, Scheduler, Shared, jobs};
 
 /// How many jobs may wait for the publisher. What finds no room is left to the relay: it is stored.
 const WAITING_MAX: usize = 16_384;
@@ -36,6 +38,18 @@ const RELAY_CLAIM: SignedDuration = SignedDuration::from_secs(60);
 
 /// The longest time after which a published job that nobody started is published again.
 const REDELIVERY_INTERVAL_MAX: SignedDuration = SignedDuration::from_hours(1);
+
+/// How many refused jobs may wait for their attempts to fail. What finds no room comes again with the relay.
+const REFUSED_MAX: usize = 1_024;
+
+/// What an attempt fails with whose job no queue takes.
+const JOB_UNPUBLISHABLE: &str = "JOB_UNPUBLISHABLE";
+
+/// Where the publisher says which attempts have failed. It cannot ask the lanes itself, which are made after it and hand jobs to it.
+type Refused = mpsc::Sender<(Tenant, Report)>;
+
+/// Where that is taken up.
+pub(super) type Failures = mpsc::Receiver<(Tenant, Report)>;
 
 /// A committed job.
 pub(super) struct ToPublish {
@@ -66,18 +80,19 @@ impl Publisher {
 
 /// Starts the publisher. It ends when every sender is gone and what it held is done with, or at once after `stop` when the
 /// queue does not answer.
-pub(super) fn start(shared: Arc<Shared>, stop: CancellationToken) -> (Publisher, JoinHandle<()>) {
+pub(super) fn start(shared: Arc<Shared>, stop: CancellationToken) -> (Publisher, Failures, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    (Publisher { sender }, tokio::spawn(run(shared, receiver, stop)))
+    let (refused, failures) = mpsc::channel(REFUSED_MAX);
+    (Publisher { sender }, failures, tokio::spawn(run(shared, receiver, refused, stop)))
 }
 
-async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<ToPublish>, stop: CancellationToken) {
+async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<ToPublish>, refused: Refused, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(BATCHES_AT_ONCE_MAX));
     let under_way = TaskTracker::new();
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-        let (shared, jobs) = (Arc::clone(&shared), std::mem::take(&mut batch));
+        let (shared, refused, jobs) = (Arc::clone(&shared), refused.clone(), std::mem::take(&mut batch));
         let stop = stop.clone();
         under_way.spawn(async move {
             // A job whose publish is cut short here is stored as it was: the relay of another server, or of this one
@@ -87,7 +102,7 @@ async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<ToPublish>, stop:
                 tokio::time::sleep(std::time::Duration::from_secs(5)).await;
             };
             tokio::select! {
-                () = publish(&shared, jobs) => {}
+                () = publish(&shared, &refused, jobs) => {}
                 () = cut_short => {}
             }
             drop(permit);
@@ -97,13 +112,13 @@ async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<ToPublish>, stop:
     under_way.wait().await;
 }
 
-async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
+async fn publish(shared: &Shared, refused: &Refused, jobs: Vec<ToPublish>) {
     let (mut ready, mut messages) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
     for job in jobs {
         match shared.catalog.workflow(&job.tenant, &job.job.spec.flow).await {
             Ok(workflow) => {
                 messages.push(jobs::message(&job.tenant, job.submission, &job.job, &workflow));
-                ready.push(job);
+                ready.push((job, workflow));
             }
             Err(error) => {
                 tracing::warn!(%error, job.id = %job.job.id, "a job's flow could not be read: left to the relay");
@@ -121,7 +136,7 @@ async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
     };
     // By how often they were delivered before: each further wait is twice as long.
     let mut confirmed: BTreeMap<u32, Vec<AttemptKey>> = BTreeMap::new();
-    for (job, published) in jobs.iter().zip(published) {
+    for ((job, workflow), published) in jobs.iter().zip(published) {
         match published {
             Published::Confirmed => confirmed.entry(job.deliveries).or_default().push(AttemptKey {
                 tenant: job.tenant.clone(),
@@ -133,7 +148,11 @@ async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
                 tracing::debug!(job.id = %job.job.id, %reason, "a job left to the relay");
             }
             Published::Refused(reason) => {
-                tracing::error!(job.id = %job.job.id, %reason, "the queue refuses a job");
+                tracing::error!(job.id = %job.job.id, %reason, "the queue refuses a job: its attempt fails");
+                let report = failure(&job.job, workflow, &reason);
+                if report.is_some_and(|report| refused.try_send((job.tenant.clone(), report)).is_err()) {
+                    tracing::debug!("too many jobs are refused at once: the relay will bring the rest");
+                }
             }
         }
     }
@@ -142,6 +161,29 @@ async fn publish(shared: &Shared, jobs: Vec<ToPublish>) {
         let redeliver_at = after(shared.clock.now(), redelivery_interval(shared, deliveries));
         if let Err(error) = shared.store.mark_published(&attempts, redeliver_at).await {
             tracing::warn!(%error, "published jobs could not be marked: they will be published again");
+        }
+    }
+}
+
+/// What becomes of an attempt whose job the queue will never take as it is: it has failed, for good.
+fn failure(job: &JobRow, workflow: &str, reason: &str) -> Option<Report> {
+    let token = Token::parse(&job.token)?;
+    let input = job.spec.input.to_string().len();
+    let workflow = Json::from(workflow).to_string().len();
+    let message = format!("{reason}; its input has {input} bytes as JSON, and the workflow of its flow {workflow}");
+    let outcome = ReportOutcome::Failed { code: JOB_UNPUBLISHABLE.to_owned(), message, retryable: false };
+    Some(Report { job: job.id, attempt: job.attempt, token, outcome })
+}
+
+/// Lets the attempts fail whose jobs the queue refuses.
+pub(super) async fn fail_refused(scheduler: Scheduler, mut failures: Failures, stop: CancellationToken) {
+    while let Some(Some((tenant, report))) = stop.run_until_cancelled(failures.recv()).await {
+        let (job, submission) = (report.job, report.token.submission());
+        let Some(submission) = submission else { continue };
+        let ask = Ask::Command(Command::Report(report));
+        if let Err(rejection) = scheduler.ask_in_turn(Request { tenant, submission, ask, key: None }).await {
+            // Its row is as it was: the relay brings it again.
+            tracing::debug!(job.id = %job, %rejection, "an attempt that cannot be published has not failed yet");
         }
     }
 }

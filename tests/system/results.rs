@@ -40,6 +40,24 @@ stages:
     next: [{ to: end }]
 ";
 
+/// A job too large for any queue: its input and the workflow of its flow are each as large as they may be, and the workflow is full of
+/// characters that are written in four where a job carries them.
+fn too_large() -> (String, Value) {
+    let flow = format!(
+        "apiVersion: quorate/v1
+kind: Flow
+name: quoting
+type: autolaunched
+task_queue: nobody
+workflow:
+  document: {{ dsl: '1.0.0', namespace: test, name: quoting, version: '1.0.0' }}
+  do: [{{ quote: {{ set: {{ quotes: '{}' }} }} }}]
+",
+        "\"".repeat(23_000)
+    );
+    (flow, json!({ "what": "x".repeat(199 * 1024) }))
+}
+
 fn nested(levels: usize) -> Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
@@ -120,6 +138,29 @@ on_every_backend! {
             assert!(failure(&ended).contains(path), "{}", failure(&ended));
             assert_eq!(codes(&system, &id).await, ["OUTPUT_INVALID"]);
         }
+        drop(jobs);
+        delete_task_queue(&system).await;
+        system.end().await;
+    }
+}
+
+on_every_backend! {
+    async fn a_job_that_no_queue_takes_ends_its_step_and_says_what_is_too_large(backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        let (flow, record) = too_large();
+        admin.publish_flows(&flow).await;
+        admin.publish_process(&JOB.replace("name: job\nallow", "name: large\nallow").replace("orphan", "quoting")).await;
+        let id = ann.submit("large", record).await.id;
+        let ended = ann.when_it_is(&id, SubmissionStatus::Error).await;
+        let failure = failure(&ended);
+        assert!(failure.contains("after 1 attempt: JOB_UNPUBLISHABLE: the job has") && failure.contains("262144"), "{failure}");
+        assert!(failure.contains("; its input has 203787 bytes as JSON, and the workflow of its flow 92"), "{failure}");
+        assert_eq!(codes(&system, &id).await, ["JOB_UNPUBLISHABLE"]);
+        // What is smaller goes out.
+        ann.submit("large", json!({ "what": "nothing" })).await;
+        let mut jobs = stream(&system.caller("worker")).await;
+        assert_eq!(next(&mut jobs).await.flow, "quoting");
         drop(jobs);
         delete_task_queue(&system).await;
         system.end().await;
