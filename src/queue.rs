@@ -8,7 +8,10 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::proto::v1::{Job, JobReport, RecordChange};
+use crate::proto::{
+    self,
+    v1::{Job, JobReport, RecordChange},
+};
 
 mod memory;
 // The same file in both: the worker knows nothing of this program, and this program does not link the worker for what it does itself.
@@ -29,6 +32,21 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// What an attempt fails with whose result cannot be taken.
 pub(crate) const OUTPUT_INVALID: &str = "OUTPUT_INVALID";
+
+/// How many bytes of JSON a message has, where these are more than may be. Without writing JSON for what is clearly below the bound:
+/// as JSON a message is at most six times as long (a control character becomes `\\u0000`), plus the names of its fields.
+pub(crate) fn excess<M>(message: &M) -> Option<usize>
+where
+    M: prost::Message + prost::Name,
+{
+    const NAMES_BYTES_MAX: usize = 1024;
+    if message.encoded_len() * 6 + NAMES_BYTES_MAX <= BODY_BYTES_MAX {
+        return None;
+    }
+    // What has no JSON form is refused for that, by whoever needs it.
+    let bytes = proto::to_json(message).map_or(0, |json| json.len());
+    (bytes > BODY_BYTES_MAX).then_some(bytes)
+}
 
 /// What became of one published job.
 #[derive(Clone, Debug, PartialEq, Eq)]

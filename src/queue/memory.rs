@@ -7,18 +7,14 @@ use std::{
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
-use prost::Message;
 use tokio::sync::Notify;
 
 use crate::{
     metrics::COUNTED,
-    proto::{
-        self,
-        v1::{Job, JobReport, RecordChange},
-    },
+    proto::v1::{Job, JobReport, RecordChange},
     queue::{
         Acknowledge, BODY_BYTES_MAX, Delivery, LifecycleEvent, Published, Queue, QueueUnavailable, TASK_QUEUE_NAME_MAX,
-        is_task_queue_name,
+        excess, is_task_queue_name,
         places::{Place, Places},
     },
 };
@@ -207,8 +203,10 @@ impl State {
                 "the task queue's name is not 1 to {TASK_QUEUE_NAME_MAX} of a-z 0-9 . _ -"
             ));
         }
-        if !fits(&job) {
-            return Published::Refused(format!("the job has more than {BODY_BYTES_MAX} bytes as JSON"));
+        if let Some(bytes) = excess(&job) {
+            return Published::Refused(format!(
+                "the job has {bytes} bytes as JSON, at most {BODY_BYTES_MAX} are allowed"
+            ));
         }
         let held = self.jobs.get(&job.task_queue).map(Fifo::len);
         if held.is_none() && self.jobs.len() >= TASK_QUEUES_MAX {
@@ -229,14 +227,6 @@ impl State {
         }
         self.dead.push_back((source.to_owned(), reason.to_owned()));
     }
-}
-
-/// The same bound as on the wire, without writing JSON for jobs that are clearly below it: as JSON a message is at most six
-/// times as long (a control character becomes `\u0000`), plus the names of its fields.
-fn fits(job: &Job) -> bool {
-    const NAMES_BYTES_MAX: usize = 1024;
-    job.encoded_len() * 6 + NAMES_BYTES_MAX <= BODY_BYTES_MAX
-        || proto::to_json(job).is_ok_and(|json| json.len() <= BODY_BYTES_MAX)
 }
 
 /// A kind of message, and where it queues up.

@@ -2,9 +2,10 @@
 
 use lru::LruCache;
 use quorate_engine::{
+    Json,
     id::{SubmissionId, Tenant},
     projection::Projection,
-    state::Submission,
+    state::{StepRun, Submission},
 };
 use quorate_store::log::Hash;
 use std::sync::Arc;
@@ -22,12 +23,30 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// About how much memory it takes: rows and runs are counted, the record is measured.
+    /// About how much memory it takes: rows and runs are counted; the record, and what jobs are given and return, are measured.
     fn weight(&self) -> usize {
         let state = &self.state;
-        let steps: usize = state.stage_runs.iter().map(|stage| stage.steps.len()).sum();
+        let steps = || state.stage_runs.iter().flat_map(|stage| &stage.steps);
         let items: usize = self.projection.work_items.len();
-        state.record.data.to_string().len() + 2 * 1024 + (state.stage_runs.len() + steps) * 1024 + items * 512
+        let data: usize = steps().map(data_of).sum();
+        measure(&state.record.data) + data + 2 * 1024 + (state.stage_runs.len() + steps().count()) * 1024 + items * 512
+    }
+}
+
+/// What jobs of a step were given, and what it returned. Both are shared with the rows or copied there; once is near enough.
+fn data_of(step: &StepRun) -> usize {
+    let evaluations = step.entry.iter().chain(&step.exit).map(|evaluation| &evaluation.job);
+    let jobs = step.job.iter().chain(evaluations);
+    step.outputs.as_deref().map_or(0, measure) + jobs.map(|job| measure(&job.spec.input)).sum::<usize>()
+}
+
+/// About the length of its text, without writing it: this is asked after every commit.
+fn measure(json: &Json) -> usize {
+    match json {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
+        Json::String(text) => text.len() + 8,
+        Json::Array(elements) => elements.iter().map(measure).sum::<usize>() + 8,
+        Json::Object(fields) => fields.iter().map(|(name, value)| name.len() + 8 + measure(value)).sum::<usize>() + 8,
     }
 }
 
@@ -67,5 +86,21 @@ impl Cache {
         if let Some((_, weight)) = self.entries.pop(key) {
             self.bytes -= weight;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_long_as_text_is_heavy() {
+        let long = "x".repeat(100_000);
+        for heavy in [json!({ "a": [long] }), json!({ long.clone(): 1 }), json!(vec![1_000_000_000; 10_000])] {
+            assert!((80_000..200_000).contains(&measure(&heavy)), "{}", measure(&heavy));
+        }
+        assert!(measure(&json!({})) < 50);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         v1::{self, JobReport, job_effect::Effect},
         value::{self, BadData},
     },
-    queue::{Delivery, OUTPUT_INVALID},
+    queue::{self, BODY_BYTES_MAX, Delivery, OUTPUT_INVALID},
 };
 
 use super::{Answer, Ask, Rejection, Request, Scheduler};
@@ -39,6 +39,18 @@ const EVENT_TYPE_BYTES_MAX: usize = 200;
 
 /// How long the other attributes of an event may be: URIs and names of things.
 const EVENT_ATTRIBUTE_BYTES_MAX: usize = 500;
+
+/// How many bytes the data of an event may have as JSON: with its envelope it has to fit into a message of 256 KiB.
+const EVENT_DATA_BYTES_MAX: usize = 200 * 1024;
+
+/// How much is kept of an error's code, in bytes: it is a short stable name.
+const ERROR_CODE_BYTES_MAX: usize = 200;
+
+/// How much is kept of an error's message, in bytes: histories and events repeat it, and people read it.
+const ERROR_MESSAGE_BYTES_MAX: usize = 8_000;
+
+/// How much is kept of a worker's name, in bytes.
+const WORKER_BYTES_MAX: usize = 200;
 
 /// What the types of Quorate's own events begin with.
 const OWN_TYPES: &str = "quorate.";
@@ -168,7 +180,8 @@ fn read(report: JobReport) -> Result<(Report, Option<FieldError>), FieldError> {
         },
         // Lest somebody takes for applied what never is.
         "STARTED" | "HEARTBEAT" if !report.effects.is_empty() => return Err(wrong("effects", EFFECTS_OF_COMPLETED)),
-        "STARTED" => (ReportOutcome::Started { worker: clean(&report.worker) }, None),
+        "STARTED" | "HEARTBEAT" if queue::excess(&report).is_some() => return Err(too_large(&report)),
+        "STARTED" => (ReportOutcome::Started { worker: clean(&report.worker, WORKER_BYTES_MAX) }, None),
         "HEARTBEAT" => (ReportOutcome::Heartbeat, None),
         _ => return Err(wrong("status", "is none of STARTED, HEARTBEAT, COMPLETED, FAILED")),
     };
@@ -176,6 +189,10 @@ fn read(report: JobReport) -> Result<(Report, Option<FieldError>), FieldError> {
 }
 
 fn read_result(report: JobReport) -> Result<ReportOutcome, FieldError> {
+    // In the form that Quorate writes, which may be longer than the one that came: `1e9` is 1000000000.
+    if queue::excess(&report).is_some() {
+        return Err(too_large(&report));
+    }
     if report.status == "COMPLETED" {
         let output = match &report.output {
             Some(output) => value::to_json(output, "output")?,
@@ -189,12 +206,31 @@ fn read_result(report: JobReport) -> Result<ReportOutcome, FieldError> {
     let error = report.error.unwrap_or_default();
     let code = if error.code.is_empty() { "FAILED".to_owned() } else { error.code };
     let retryable = error.retryable.unwrap_or(true);
-    Ok(ReportOutcome::Failed { code: clean(&code), message: clean(&error.message), retryable })
+    let (code, message) = (clean(&code, ERROR_CODE_BYTES_MAX), clean(&error.message, ERROR_MESSAGE_BYTES_MAX));
+    Ok(ReportOutcome::Failed { code, message, retryable })
+}
+
+/// That a report is too large, said of the field that takes most of it.
+fn too_large(report: &JobReport) -> FieldError {
+    let of = |part: JobReport| prost::Message::encoded_len(&part);
+    let sizes = [
+        ("output", of(JobReport { output: report.output.clone(), ..JobReport::default() })),
+        ("effects", of(JobReport { effects: report.effects.clone(), ..JobReport::default() })),
+        ("error", of(JobReport { error: report.error.clone(), ..JobReport::default() })),
+        ("worker", of(JobReport { worker: report.worker.clone(), ..JobReport::default() })),
+    ];
+    let (field, _) = sizes.into_iter().max_by_key(|(_, size)| *size).unwrap_or(("output", 0));
+    let bytes = queue::excess(report).unwrap_or_default();
+    wrong(field, &format!("makes the report {bytes} bytes long as JSON: at most {BODY_BYTES_MAX} are allowed"))
 }
 
 /// The failure of an attempt by a result that cannot be read.
 fn result_invalid(error: &FieldError) -> ReportOutcome {
-    ReportOutcome::Failed { code: OUTPUT_INVALID.to_owned(), message: clean(&error.to_string()), retryable: false }
+    ReportOutcome::Failed {
+        code: OUTPUT_INVALID.to_owned(),
+        message: clean(&error.to_string(), ERROR_MESSAGE_BYTES_MAX),
+        retryable: false,
+    }
 }
 
 fn effects(effects: Vec<v1::JobEffect>) -> Result<Vec<FlowEffect>, FieldError> {
@@ -238,13 +274,18 @@ fn read_event(field: &str, event: v1::EmittedEvent) -> Result<EmittedEvent, Fiel
         let value = text(&format!("{field}.{name}"), value, EVENT_ATTRIBUTE_BYTES_MAX)?;
         Ok::<_, FieldError>(Some(value).filter(|value| !value.is_empty()))
     };
-    let data = event.data.map(|data| value::value_to_json(&data, &format!("{field}.data")));
+    let data = event.data.map(|data| value::value_to_json(&data, &format!("{field}.data"))).transpose()?;
+    let bytes = data.as_ref().map_or(0, |data| data.to_string().len());
+    if bytes > EVENT_DATA_BYTES_MAX {
+        let reason = format!("has {bytes} bytes as JSON: at most {EVENT_DATA_BYTES_MAX} are allowed");
+        return Err(wrong(&format!("{field}.data"), &reason));
+    }
     Ok(EmittedEvent {
         event_type: event.r#type,
         source: attribute("source", event.source)?,
         subject: attribute("subject", event.subject)?,
         data_schema: attribute("dataschema", event.dataschema)?,
-        data: data.transpose()?,
+        data,
     })
 }
 
@@ -259,9 +300,9 @@ fn text(field: &str, text: String, bytes_max: usize) -> Result<String, FieldErro
     Ok(text)
 }
 
-/// A worker's text without the character that the store cannot keep.
-fn clean(text: &str) -> String {
-    text.replace('\0', "")
+/// The beginning of a worker's text, without the character that the store cannot keep.
+fn clean(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].replace('\0', "")
 }
 
 fn wrong(field: &str, reason: &str) -> FieldError {

@@ -126,7 +126,8 @@ on_every_backend! {
         let (ann, worker) = (system.caller("ann"), system.caller("worker"));
         // One job at a time.
         let mut jobs = stream(&worker).await;
-        for (output, path) in [(json!({ "b": ["\0"] }), "output.b[0]"), (nested(27), "output.a.a")] {
+        let large = json!({ "text": "x".repeat(300 * 1024) });
+        for (output, path) in [(json!({ "b": ["\0"] }), "output.b[0]"), (nested(27), "output.a.a"), (large, "output")] {
             let id = ann.submit("job", json!({ "what": "nothing" })).await.id;
             let job = next(&mut jobs).await;
             assert_eq!(job.submission, id);
@@ -209,6 +210,36 @@ async fn a_result_that_is_no_report_at_all_ends_its_attempt_and_is_kept_for_look
     corner.next_dead().await;
     corner.put(&corner.names.results_queue(), &proto::to_json(&completed(&job)).unwrap()).await;
     ann.when_it_is(&id, SubmissionStatus::Approved).await;
+    drop(jobs);
+    delete_task_queue(&system).await;
+    system.end().await;
+}
+
+#[tokio::test]
+async fn an_event_that_grows_beyond_what_can_be_told_is_refused_by_name_and_never_passed_over() {
+    let system = System::start_without_worker(Backend::postgres_and_rabbitmq().await).await;
+    system.caller("admin").publish_process(JOB).await;
+    let (ann, worker) = (system.caller("ann"), system.caller("worker"));
+    let corner = system.backend.broker().corner();
+    let mut jobs = stream(&worker).await;
+    // 240 KB as it comes, and as it is told 660 KB: it has no letter E. The other fits into a report, but not with the rest of a message.
+    let growing = format!("[{}]", vec!["1e9"; 60_000].join(","));
+    let large = json!("x".repeat(210 * 1024)).to_string();
+    for (data, field) in [(growing, "effects"), (large, "effects[0].event.data")] {
+        let id = ann.submit("job", json!({ "what": "nothing" })).await.id;
+        let job = next(&mut jobs).await;
+        let event = json!({ "type": "com.example.told", "data": "DATA" });
+        let body = written(&job, &json!({ "status": "COMPLETED", "effects": [{ "event": event }] }));
+        let body = String::from_utf8(body).unwrap().replace("\"DATA\"", &data);
+        assert!(body.len() < 256 * 1024);
+        corner.put(&corner.names.results_queue(), body.as_bytes()).await;
+        let ended = ann.when_it_is(&id, SubmissionStatus::Error).await;
+        assert!(failure(&ended).contains(&format!("{field}: ")), "{}", failure(&ended));
+        let (headers, _) = corner.next_dead().await;
+        assert!(headers["x-quorate-reason"].starts_with(&format!("{field}: ")), "{headers:?}");
+        // Makes room for the next job.
+        assert_eq!(refused(report(&worker, completed(&job)).await).1, "ATTEMPT_NOT_LIVE");
+    }
     drop(jobs);
     delete_task_queue(&system).await;
     system.end().await;
