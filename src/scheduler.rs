@@ -4,6 +4,7 @@
 mod announcer;
 mod cache;
 pub mod catalog;
+mod held;
 pub mod hub;
 mod jobs;
 mod lane;

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 
 use futures::{StreamExt, stream::BoxStream};
 use lapin::{
-    options::{BasicGetOptions, BasicRejectOptions, QueueDeclareOptions},
+    BasicProperties,
+    options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 use queue_support::{Corner, amqp_url, until, within};
@@ -83,6 +84,56 @@ async fn letters_keep_their_order_and_their_ids_and_go_back_to_where_they_came_f
     drop(reports);
     queue.close().await;
     corner.clean_up(&["default"]).await;
+}
+
+#[tokio::test]
+async fn what_is_buried_and_given_back_is_described_as_it_was() {
+    let corner = Corner::new().await;
+    let queue = corner.queue().await;
+    let records = corner.names.records_queue();
+    let mut headers = FieldTable::default();
+    headers.insert("tenant".into(), AMQPValue::LongString("acme".into()));
+    // It would be copied there once more by each who publishes it again.
+    headers.insert("CC".into(), AMQPValue::FieldArray(vec![AMQPValue::LongString("elsewhere".into())].into()));
+    let sent = BasicProperties::default()
+        .with_message_id("m-1".into())
+        .with_correlation_id("c-1".into())
+        .with_content_type("application/json; charset=UTF-8".into())
+        .with_timestamp(1_760_000_000)
+        .with_type("change".into())
+        .with_expiration("60000".into())
+        .with_headers(headers);
+    let put = corner.channel.basic_publish(
+        "".into(),
+        records.as_str().into(),
+        BasicPublishOptions::default(),
+        b"{}",
+        sent.clone(),
+    );
+    put.await.unwrap().await.unwrap();
+    let mut changes = queue.record_changes();
+    let delivery = within("the change", changes.next()).await.unwrap();
+    assert_eq!(delivery.message_id.as_deref(), Some("m-1"));
+    delivery.acknowledge.bury("it is not ripe").await.unwrap();
+    drop(changes);
+    let letter = buried(&corner, 1).await.pop().unwrap();
+    assert_eq!((letter.message_id.as_deref(), letter.reason.as_str()), (Some("m-1"), "it is not ripe"));
+
+    let dead = DeadLetters::open(&corner.config()).await.unwrap();
+    assert_eq!(dead.look(|_| Fate::Requeue).await.unwrap().requeued, [letter.id]);
+    dead.close().await;
+    // The stream may have held it for a moment longer.
+    let again = until("the change in its queue", || async { corner.get(&records).await }).await;
+    let again = &again.delivery.properties;
+    assert_eq!((again.message_id(), again.correlation_id()), (sent.message_id(), sent.correlation_id()));
+    assert_eq!((again.content_type(), again.timestamp()), (sent.content_type(), sent.timestamp()));
+    assert_eq!((again.kind(), again.expiration()), (sent.kind(), &None));
+    let headers = again.headers().clone().unwrap_or_default();
+    let names = headers.inner().keys().map(|name| name.as_str());
+    // That the stream held it once more is counted.
+    assert_eq!(names.filter(|name| *name != "x-delivery-count").collect::<Vec<_>>(), ["tenant"]);
+    queue.close().await;
+    corner.clean_up(&[]).await;
 }
 
 #[tokio::test]

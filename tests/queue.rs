@@ -4,12 +4,12 @@
 mod queue_support;
 
 use futures::StreamExt;
-use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use queue_support::{Corner, Wire, connected, until, within};
 use quorate::{
     proto::v1::{Job, JobReport},
-    queue::{BODY_BYTES_MAX, MemoryQueue, Published, Queue, QueueType, RabbitConfig, RabbitQueue},
+    queue::{BODY_BYTES_MAX, LifecycleEvent, MemoryQueue, Published, Queue, QueueType, RabbitConfig, RabbitQueue},
 };
 
 const TASK_QUEUE: &str = "default";
@@ -24,6 +24,11 @@ fn job_to(task_queue: &str, number: u32) -> Job {
 
 fn report(number: u32) -> JobReport {
     JobReport { job: format!("job-{number}"), attempt: 1, status: "COMPLETED".to_owned(), ..JobReport::default() }
+}
+
+fn event(number: u64) -> LifecycleEvent {
+    let (routing_key, id) = ("submission.approved".to_owned(), number.to_string());
+    LifecycleEvent { routing_key, id, sequence: number, body: serde_json::json!({}) }
 }
 
 fn large(bytes: usize) -> Job {
@@ -249,7 +254,7 @@ async fn the_topology_is_declared_as_the_contract_says() {
     let dead_letters = [("x-dead-letter-exchange", ""), ("x-dead-letter-routing-key", dead.as_str())];
     assert!(corner.is_declared(&names.jobs_queue(TASK_QUEUE), QueueType::Auto, &dead_letters).await);
     assert!(!corner.is_declared(&names.jobs_queue(TASK_QUEUE), QueueType::Auto, &[]).await);
-    assert!(corner.is_declared(&names.results_queue(), QueueType::Auto, &[]).await);
+    assert!(corner.is_declared(&names.results_queue(), QueueType::Auto, &dead_letters).await);
     assert!(corner.is_declared(&dead, QueueType::Auto, &[]).await);
     assert!(corner.is_declared(&names.records_queue(), QueueType::Quorum, &dead_letters).await);
     assert!(!corner.is_declared(&names.records_queue(), QueueType::Classic, &dead_letters).await);
@@ -262,7 +267,8 @@ async fn quorum_queues_are_declared_when_asked_for() {
     let corner = Corner::new().await;
     let queue = corner.queue_with(RabbitConfig { queue_type: QueueType::Quorum, ..corner.config() }).await;
     assert_eq!(queue.publish(vec![job(1)]).await.unwrap(), [Published::Confirmed]);
-    assert!(corner.is_declared(&corner.names.results_queue(), QueueType::Quorum, &[]).await);
+    let dead = corner.names.dead_queue();
+    assert!(corner.is_declared(&dead, QueueType::Quorum, &[]).await);
     let mut jobs = queue.jobs(vec![TASK_QUEUE.to_owned()], 1);
     assert_eq!(within("a job", jobs.next()).await.unwrap().body, job(1));
     drop(jobs);
@@ -356,6 +362,31 @@ async fn a_queue_of_results_that_was_deleted_comes_back() {
     drop(reports);
     queue.close().await;
     corner.clean_up(&[]).await;
+}
+
+#[tokio::test]
+async fn exchanges_that_were_deleted_come_back_and_jobs_and_events_go_out_again() {
+    let corner = Corner::new().await;
+    let queue = corner.queue().await;
+    queue.publish(vec![job(1)]).await.unwrap();
+    queue.publish_events(vec![event(1)]).await.unwrap();
+    for exchange in [corner.names.jobs_exchange(), corner.names.events_exchange()] {
+        corner.channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    }
+    // Not known to be published, they are published again, as the relay does.
+    until("the job in its queue", || async {
+        let answers = queue.publish(vec![job(2)]).await;
+        answers.is_ok_and(|answers| answers == [Published::Confirmed]).then_some(())
+    })
+    .await;
+    until("the event", || async {
+        let answers = queue.publish_events(vec![event(2)]).await;
+        answers.is_ok_and(|answers| answers == [Published::Confirmed]).then_some(())
+    })
+    .await;
+    assert_eq!(corner.count(&corner.names.jobs_queue(TASK_QUEUE)).await, 2);
+    queue.close().await;
+    corner.clean_up(&[TASK_QUEUE]).await;
 }
 
 #[tokio::test]

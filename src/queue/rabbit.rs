@@ -3,15 +3,24 @@
 //! Two connections, because a broker that runs out of memory or disk stops to read from connections that publish, and the
 //! acknowledgements of deliveries must not wait behind that.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
-use lapin::{types::FieldTable, uri::AMQPUri};
+use lapin::uri::AMQPUri;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
 
 use self::{
-    connection::{Links, Target},
+    connection::{Link, Links, Target},
     consumer::{Consumption, Source},
     publisher::{Outcome, Outgoing, Publisher, unavailable},
 };
@@ -29,6 +38,7 @@ use crate::{
 mod connection;
 mod consumer;
 mod dead;
+mod properties;
 mod publisher;
 
 pub use dead::{DeadLetter, DeadLetters, DeadLettersError, Fate, Looked, NotRequeued};
@@ -38,6 +48,9 @@ const RESULTS_PREFETCH: u16 = 1000;
 
 /// How long the broker may take to say who serves its queues: somebody waits for the answer.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many task queues are declared at once.
+const DECLARED_AT_ONCE_MAX: usize = 16;
 
 /// Changes of records taken from the broker and not yet settled.
 const RECORDS_PREFETCH: u16 = 100;
@@ -89,6 +102,8 @@ pub struct RabbitQueue {
     publisher: Arc<Publisher>,
     publishing: Links,
     consuming: Links,
+    /// Whether the last events were not confirmed.
+    events_unconfirmed: AtomicBool,
     closing: DropGuard,
 }
 
@@ -114,7 +129,8 @@ impl RabbitQueue {
         let publishing = supervise("publish");
         let consuming = supervise("consume");
         let publisher = Arc::new(Publisher::new(publishing.clone()));
-        Ok(Self { names, publisher, publishing, consuming, closing: closing.drop_guard() })
+        let closing = closing.drop_guard();
+        Ok(Self { names, publisher, publishing, consuming, events_unconfirmed: AtomicBool::new(false), closing })
     }
 
     fn consume(&self, source: Source, unsettled_max: u16) -> Consumption {
@@ -143,13 +159,61 @@ impl RabbitQueue {
         Ok(Outgoing {
             exchange: self.names.jobs_exchange(),
             routing_key: job.task_queue.clone(),
-            id: format!("{}/{}", job.job, job.attempt),
-            content_type: "application/json",
+            properties: properties::own(&format!("{}/{}", job.job, job.attempt), "application/json"),
             mandatory: true,
-            headers: FieldTable::default(),
             body,
         })
     }
+}
+
+/// Messages on their way out, each with its place among the answers.
+type Numbered = Vec<(usize, Outgoing)>;
+
+impl RabbitQueue {
+    /// Publishes jobs to task queues that are declared. Gives back those whose queue is not there any more.
+    async fn publish_jobs(
+        &self,
+        link: &Arc<Link>,
+        messages: Numbered,
+        answers: &mut [Published],
+    ) -> Result<Numbered, QueueUnavailable> {
+        if messages.is_empty() {
+            return Ok(messages);
+        }
+        let batch: Vec<&Outgoing> = messages.iter().map(|(_, message)| message).collect();
+        let outcomes = self.publisher.publish(link, &batch).await?;
+        let mut returned = Vec::new();
+        for ((index, message), outcome) in messages.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Confirmed => answers[index] = Published::Confirmed,
+                Outcome::Unconfirmed(reason) => answers[index] = Published::Unconfirmed(reason),
+                Outcome::Returned => {
+                    link.forget_task_queue(&message.routing_key);
+                    returned.push((index, message));
+                }
+            }
+        }
+        Ok(returned)
+    }
+}
+
+/// Declares the task queues of messages. Gives back those whose task queue is there; the others are to be published later.
+async fn declare(link: &Link, messages: Numbered, answers: &mut [Published]) -> Numbered {
+    let names: BTreeSet<String> = messages.iter().map(|(_, message)| message.routing_key.clone()).collect();
+    let failed: BTreeMap<String, QueueUnavailable> = stream::iter(names)
+        .map(|name| async move { link.declare_task_queue(&name).await.err().map(|error| (name, error)) })
+        .buffer_unordered(DECLARED_AT_ONCE_MAX)
+        .filter_map(async |failed| failed)
+        .collect()
+        .await;
+    let mut declared = Vec::with_capacity(messages.len());
+    for (index, message) in messages {
+        match failed.get(&message.routing_key) {
+            Some(QueueUnavailable(reason)) => answers[index] = Published::Unconfirmed(reason.clone()),
+            None => declared.push((index, message)),
+        }
+    }
+    declared
 }
 
 #[async_trait]
@@ -164,34 +228,23 @@ impl Queue for RabbitQueue {
                 Err(refused) => answers[index] = refused,
             }
         }
+        // First what needs no declaration: a queue that hangs while it is declared must not hold up the others.
+        let (known, unknown) = messages.into_iter().partition(|(_, message)| link.has_declared(&message.routing_key));
+        let mut left = self.publish_jobs(&link, known, &mut answers).await?;
+        left.extend::<Vec<_>>(unknown);
         // The second time only with what came back: a queue had been deleted since it was declared.
-        for last in [false, true] {
-            for (_, message) in &messages {
-                link.declare_task_queue(&message.routing_key).await.map_err(|error| unavailable(&error))?;
-            }
-            let batch: Vec<&Outgoing> = messages.iter().map(|(_, message)| message).collect();
-            let outcomes = self.publisher.publish(&link, &batch).await?;
-            let mut returned = Vec::new();
-            for ((index, message), outcome) in messages.into_iter().zip(outcomes) {
-                answers[index] = match outcome {
-                    Outcome::Confirmed => Published::Confirmed,
-                    Outcome::Unconfirmed(reason) => Published::Unconfirmed(reason),
-                    // Somebody is taking the queue away again and again: the job is good, and goes out when they leave it alone.
-                    Outcome::Returned if last => {
-                        tracing::error!(task_queue = message.routing_key, "no queue takes the jobs of a task queue");
-                        Published::Unconfirmed(format!("no queue takes it for the task queue {}", message.routing_key))
-                    }
-                    Outcome::Returned => {
-                        link.forget_task_queue(&message.routing_key).await;
-                        returned.push((index, message));
-                        continue;
-                    }
-                };
-            }
-            if returned.is_empty() {
+        for _ in 0..2 {
+            if left.is_empty() {
                 break;
             }
-            messages = returned;
+            let declared = declare(&link, left, &mut answers).await;
+            left = self.publish_jobs(&link, declared, &mut answers).await?;
+        }
+        // Somebody is taking the queue away again and again: the job is good, and goes out when they leave it alone.
+        for (index, message) in left {
+            tracing::error!(task_queue = message.routing_key, "no queue takes the jobs of a task queue");
+            answers[index] =
+                Published::Unconfirmed(format!("no queue takes it for the task queue {}", message.routing_key));
         }
         Ok(answers)
     }
@@ -211,20 +264,27 @@ impl Queue for RabbitQueue {
             let message = Outgoing {
                 exchange: self.names.events_exchange(),
                 routing_key: event.routing_key,
-                id: event.id,
-                content_type: "application/cloudevents+json; charset=UTF-8",
+                properties: properties::own(&event.id, "application/cloudevents+json; charset=UTF-8"),
                 mandatory: false,
-                headers: FieldTable::default(),
                 body,
             };
             messages.push((index, message));
         }
         let batch: Vec<&Outgoing> = messages.iter().map(|(_, message)| message).collect();
+        let mut unconfirmed = None;
         for ((index, _), outcome) in messages.iter().zip(self.publisher.publish(&link, &batch).await?) {
             answers[*index] = match outcome {
                 Outcome::Confirmed | Outcome::Returned => Published::Confirmed,
-                Outcome::Unconfirmed(reason) => Published::Unconfirmed(reason),
+                Outcome::Unconfirmed(reason) => {
+                    unconfirmed.get_or_insert_with(|| reason.clone());
+                    Published::Unconfirmed(reason)
+                }
             };
+        }
+        // Said once until they are confirmed again: a queue that refuses them does so each time.
+        let were_unconfirmed = self.events_unconfirmed.swap(unconfirmed.is_some(), Ordering::Relaxed);
+        if let Some(reason) = unconfirmed.filter(|_| !were_unconfirmed) {
+            warn!(reason, "events could not be published: they wait in the outbox");
         }
         Ok(answers)
     }

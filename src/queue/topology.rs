@@ -4,14 +4,15 @@
 //! | --- | --- | --- |
 //! | `quorate.jobs` | direct exchange | routing key = task queue |
 //! | `quorate.jobs.<task_queue>` | durable queue | jobs; dead-letters to `quorate.dead` |
-//! | `quorate.results` | durable queue | reports |
+//! | `quorate.results` | durable queue | reports; dead-letters to `quorate.dead` |
 //! | `quorate.events` | topic exchange | lifecycle events |
 //! | `quorate.records` | durable quorum queue | record changes from other systems |
 //! | `quorate.dead` | durable queue | what could not be processed, with the reason |
 //!
 //! Quorum queues for jobs carry no `x-delivery-limit`: the store decides how often a job is tried, and a broker that
 //! dropped a job of its own accord would only make the store publish it again. `RabbitMQ` 4 sets a limit of 20 by itself;
-//! what passes it goes to `quorate.dead`, and the job comes again by its timers.
+//! what passes it goes to `quorate.dead`, and the job comes again by its timers. Reports and record changes are held, not handed back,
+//! while they cannot be processed.
 
 use lapin::{
     Channel, Connection, ErrorKind, ExchangeKind,
@@ -126,11 +127,10 @@ pub(super) async fn declare(connection: &Connection, names: &Names, queue_type: 
         channel.exchange_declare(exchange.into(), kind, durable, FieldTable::default()).await?;
     }
     let channel = declare_queue(connection, channel, &names.dead_queue(), queue_type, FieldTable::default()).await?;
-    let channel = declare_queue(connection, channel, &names.results_queue(), queue_type, FieldTable::default()).await?;
-    // It has no outbox behind it, so that nobody could publish its messages again; and what a broker would drop of its own accord
-    // goes to the dead letters.
-    let arguments = dead_lettered(names);
-    declare_queue(connection, channel, &names.records_queue(), QueueType::Quorum, arguments).await?;
+    // What a broker would drop of its own accord goes to the dead letters.
+    let channel = declare_queue(connection, channel, &names.results_queue(), queue_type, dead_lettered(names)).await?;
+    // It has no outbox behind it, so that nobody could publish its messages again.
+    declare_queue(connection, channel, &names.records_queue(), QueueType::Quorum, dead_lettered(names)).await?;
     Ok(())
 }
 
@@ -169,7 +169,7 @@ pub(super) async fn consumers(
         let queue = names.jobs_queue(task_queue);
         match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
             Ok(queue) => counts.push(queue.consumer_count()),
-            Err(error) if is_soft(&error, &AMQPSoftError::NOTFOUND) => {
+            Err(error) if is_not_found(&error) => {
                 counts.push(0);
                 // The refusal has closed it.
                 channel = connection.create_channel().await?;
@@ -213,6 +213,11 @@ async fn declare_queue(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether an exchange or a queue is not there.
+pub(super) fn is_not_found(error: &lapin::Error) -> bool {
+    is_soft(error, &AMQPSoftError::NOTFOUND)
 }
 
 fn is_soft(error: &lapin::Error, wanted: &AMQPSoftError) -> bool {

@@ -5,7 +5,7 @@
 //! told again. A new submission gets the id that this record, this process and the record's submission before it give: two that
 //! tell of it at once ask for the same submission, of which there is then one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt, stream};
 use quorate_engine::{
@@ -31,10 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     proto::{v1, value},
-    queue::Delivery,
+    queue::{Acknowledge, Delivery, QueueUnavailable},
 };
 
-use super::{Ask, Rejection, Request, Scheduler, SubmitAsk, lane::log_store_error};
+use super::{Ask, Rejection, Request, Scheduler, SubmitAsk, held::Pauses, lane::log_store_error};
 
 /// How many open submissions a record may have to be told of a change: far more than there are processes for a type of record. A change
 /// that concerns more is refused whole.
@@ -49,9 +49,6 @@ const AT_ONCE_MAX: usize = 16;
 
 /// How many changes of the queue are carried out at once.
 const CHANGES_AT_ONCE_MAX: usize = 32;
-
-/// How long a change waits before it goes back to the queue when the store is away.
-const RELEASE_DELAY: Duration = Duration::from_millis(500);
 
 /// How long texts of a message may be, in bytes: as in calls.
 const TEXT_BYTES_MAX: usize = 256;
@@ -433,36 +430,52 @@ pub(super) async fn run(scheduler: Scheduler, stop: CancellationToken) {
     let changes = scheduler.queue().record_changes().take_until(stop.cancelled());
     changes
         .for_each_concurrent(CHANGES_AT_ONCE_MAX, |delivery| {
-            let scheduler = &scheduler;
-            async move { apply(scheduler, delivery).await }
+            let (scheduler, stop) = (&scheduler, &stop);
+            async move { apply(scheduler, delivery, stop).await }
         })
         .await;
 }
 
-async fn apply(scheduler: &Scheduler, delivery: Delivery<v1::RecordChange>) {
+async fn apply(scheduler: &Scheduler, delivery: Delivery<v1::RecordChange>, stop: &CancellationToken) {
     let Delivery { body, acknowledge, .. } = delivery;
     let settled = match read(body) {
         Err(reason) => {
             tracing::warn!(reason, "a change of a record was buried");
             acknowledge.bury(&reason).await
         }
-        Ok(change) => match scheduler.report_change(&change).await {
-            Ok(effects) => {
-                tracing::debug!(record.kind = change.record_type, effects = effects.len(), "a record changed");
-                acknowledge.acknowledge().await
-            }
-            Err(Rejection::RequestReused) => acknowledge.bury("request_id: was used before with another change").await,
-            Err(rejection @ Rejection::TooManyOpen { .. }) => acknowledge.bury(&rejection.to_string()).await,
-            Err(rejection) => {
-                tracing::debug!(%rejection, "a change of a record goes back to the queue");
-                tokio::time::sleep(RELEASE_DELAY).await;
-                acknowledge.release().await
-            }
-        },
+        Ok(change) => carry_out(scheduler, &change, acknowledge, stop).await,
     };
     if let Err(error) = settled {
         // It comes again, and finds itself done.
         tracing::debug!(%error, "a change of a record could not be settled");
+    }
+}
+
+/// Carries a change out as soon as it can be, and settles its delivery.
+async fn carry_out(
+    scheduler: &Scheduler,
+    change: &RecordChange,
+    acknowledge: Box<dyn Acknowledge>,
+    stop: &CancellationToken,
+) -> Result<(), QueueUnavailable> {
+    let mut pauses = Pauses::new();
+    loop {
+        match scheduler.report_change(change).await {
+            Ok(effects) => {
+                tracing::debug!(record.kind = change.record_type, effects = effects.len(), "a record changed");
+                return acknowledge.acknowledge().await;
+            }
+            Err(Rejection::RequestReused) => {
+                return acknowledge.bury("request_id: was used before with another change").await;
+            }
+            Err(rejection @ Rejection::TooManyOpen { .. }) => return acknowledge.bury(&rejection.to_string()).await,
+            Err(rejection) => {
+                tracing::debug!(%rejection, "a change of a record is held until it can be carried out");
+                if !pauses.pause(stop).await {
+                    return acknowledge.release().await;
+                }
+            }
+        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Reports: what workers say, brought to the lanes. A delivery is acknowledged after the commit, never before (DESIGN 4,
 //! invariant 2).
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use quorate_engine::{
     Json,
@@ -22,13 +20,10 @@ use crate::{
     queue::{self, BODY_BYTES_MAX, Delivery, OUTPUT_INVALID},
 };
 
-use super::{Answer, Ask, Rejection, Request, Scheduler};
+use super::{Answer, Ask, Rejection, Request, Scheduler, held::Pauses};
 
 /// How many reports are at the lanes at once: as many as the consumer prefetches, so that lanes see large batches.
 const AT_ONCE_MAX: usize = 1_000;
-
-/// How long a report waits before it goes back to the queue when the store is away.
-const RELEASE_DELAY: Duration = Duration::from_millis(500);
 
 /// How many effects a report may have: a flow that has more to do to its submission is several steps, and each effect is an event of
 /// a history that is bounded.
@@ -139,26 +134,30 @@ pub(super) async fn run(scheduler: Scheduler, stop: CancellationToken) {
     let reports = scheduler.queue().reports().take_until(stop.cancelled());
     reports
         .for_each_concurrent(AT_ONCE_MAX, |delivery| {
-            let (scheduler, tenant) = (&scheduler, &tenant);
-            async move { apply(scheduler, tenant, delivery).await }
+            let (scheduler, tenant, stop) = (&scheduler, &tenant, &stop);
+            async move { apply(scheduler, tenant, delivery, stop).await }
         })
         .await;
 }
 
-async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobReport>) {
+async fn apply(scheduler: &Scheduler, tenant: &Tenant, delivery: Delivery<JobReport>, stop: &CancellationToken) {
     let Delivery { body, acknowledge, .. } = delivery;
     let job = body.job.clone();
-    let settled = match scheduler.report(tenant, body).await {
-        // What is refused will never be right.
-        Ok(_) | Err(ReportError::Rejected(Rejection::Refused(_))) => acknowledge.acknowledge().await,
-        Err(ReportError::Malformed { field, reason } | ReportError::ResultInvalid { field, reason }) => {
-            tracing::warn!(job.id = job, field, reason, "a report was buried");
-            acknowledge.bury(&format!("{field}: {reason}")).await
-        }
-        Err(ReportError::Rejected(rejection)) => {
-            tracing::debug!(job.id = job, %rejection, "a report goes back to the queue");
-            tokio::time::sleep(RELEASE_DELAY).await;
-            acknowledge.release().await
+    let mut pauses = Pauses::new();
+    let settled = loop {
+        match scheduler.report(tenant, body.clone()).await {
+            // What is refused will never be right.
+            Ok(_) | Err(ReportError::Rejected(Rejection::Refused(_))) => break acknowledge.acknowledge().await,
+            Err(ReportError::Malformed { field, reason } | ReportError::ResultInvalid { field, reason }) => {
+                tracing::warn!(job.id = job, field, reason, "a report was buried");
+                break acknowledge.bury(&format!("{field}: {reason}")).await;
+            }
+            Err(ReportError::Rejected(rejection)) => {
+                tracing::debug!(job.id = job, %rejection, "a report is held until it can be applied");
+                if !pauses.pause(stop).await {
+                    break acknowledge.release().await;
+                }
+            }
         }
     };
     if let Err(error) = settled {

@@ -33,6 +33,7 @@ mod languages;
 mod locks;
 mod long_flows;
 mod operations;
+mod outages;
 mod outgoing;
 mod records;
 mod refusals;

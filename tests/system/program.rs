@@ -75,6 +75,11 @@ impl Program {
         self.lines.lock().unwrap().iter().any(|line| line.contains(part))
     }
 
+    /// In how many lines.
+    pub(crate) fn times_said(&self, part: &str) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| line.contains(part)).count()
+    }
+
     /// Whether it has ended, and how: after that [`Self::has_said`] knows of all that it wrote.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap().filter(|_| self.readers.iter().all(JoinHandle::is_finished))

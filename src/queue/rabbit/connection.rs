@@ -1,18 +1,26 @@
 //! One connection to the broker that comes back: opened, watched, and opened again when it is lost.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
 use rand::Rng;
 use tokio::{
-    sync::{Mutex, Notify, watch},
+    sync::{Notify, OnceCell, watch},
     time,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::queue::topology::{self, Names, QueueType};
+use super::publisher::unavailable;
+use crate::queue::{
+    QueueUnavailable,
+    topology::{self, Names, QueueType},
+};
 
 /// The first pause after a connection was lost or refused: a broker that restarts is not there within less.
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
@@ -23,6 +31,9 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// For the handshake and the topology together. A broker that answers slower is of no use.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the broker may take to declare a task queue. A quorum queue whose nodes are gone is never declared.
+const DECLARE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long closing may take before the socket is simply dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,26 +57,37 @@ pub(super) struct Target {
 pub(super) struct Link {
     pub(super) connection: Connection,
     target: Arc<Target>,
-    /// Task queues declared over this connection. A broker that was rebuilt empty was also reconnected to.
-    declared: Mutex<HashSet<String>>,
+    /// Task queues declared over this connection, or being declared. A broker that was rebuilt empty was also reconnected to.
+    declared: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
     suspect: Notify,
 }
 
 impl Link {
-    /// Declares a task queue unless this connection has done so already.
-    pub(super) async fn declare_task_queue(&self, task_queue: &str) -> lapin::Result<()> {
-        let mut declared = self.declared.lock().await;
-        if !declared.contains(task_queue) {
-            topology::declare_task_queue(&self.connection, &self.target.names, self.target.queue_type, task_queue)
-                .await?;
-            declared.insert(task_queue.to_owned());
+    /// Declares a task queue unless this connection has done so already. One that hangs holds up only those who wait for it.
+    pub(super) async fn declare_task_queue(&self, task_queue: &str) -> Result<(), QueueUnavailable> {
+        let once = Arc::clone(self.declared().entry(task_queue.to_owned()).or_default());
+        let Target { names, queue_type, .. } = &*self.target;
+        let declare = || topology::declare_task_queue(&self.connection, names, *queue_type, task_queue);
+        match time::timeout(DECLARE_TIMEOUT, once.get_or_try_init(declare)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(unavailable(&error)),
+            Err(_) => Err(QueueUnavailable(format!("the broker does not declare the task queue {task_queue}"))),
         }
-        Ok(())
+    }
+
+    /// Whether this connection has declared a task queue.
+    pub(super) fn has_declared(&self, task_queue: &str) -> bool {
+        self.declared().get(task_queue).is_some_and(|once| once.initialized())
     }
 
     /// Somebody has deleted a queue: the next use declares it.
-    pub(super) async fn forget_task_queue(&self, task_queue: &str) {
-        self.declared.lock().await.remove(task_queue);
+    pub(super) fn forget_task_queue(&self, task_queue: &str) {
+        self.declared().remove(task_queue);
+    }
+
+    fn declared(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<()>>>> {
+        // Nothing is left half done where it could panic.
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It does not answer any more, or a queue is missing: it is given up, and another one opened, which declares everything.

@@ -11,7 +11,7 @@ use futures::{
     stream::{self, BoxStream, SelectAll},
 };
 use lapin::{
-    Acker, Channel,
+    Acker, BasicProperties, Channel,
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::{
     connection::{Backoff, Link, Links},
+    properties::carried_over,
     publisher::{Outcome, Outgoing, Publisher, unavailable},
 };
 use crate::{
@@ -133,12 +134,13 @@ impl<M: Message + Name + Default> State<M> {
             let mut settle = Settle {
                 acker: Some(message.acker),
                 raw: Vec::new(),
+                properties: message.properties,
                 queue,
                 names: self.consumption.names.clone(),
                 publisher: self.consumption.publisher.clone(),
                 _place: place.clone(),
             };
-            let message_id = message.properties.message_id().as_ref().map(ToString::to_string);
+            let message_id = settle.properties.message_id().as_ref().map(ToString::to_string);
             let read = read::<M>(&message.data);
             let salvaged = read.as_ref().err().and_then(|reason| (self.salvage)(&message.data, reason));
             settle.raw = message.data;
@@ -171,6 +173,12 @@ impl<M: Message + Name + Default> State<M> {
     /// `None`: the queue closes. `Some(None)`: not now.
     async fn begin(&mut self) -> Option<Option<Active>> {
         let link = self.consumption.links.next().await?;
+        if let Err(error) = declare(&link, &self.consumption.source).await {
+            self.places.lost();
+            warn!(%error, "cannot consume from the broker");
+            self.backoff.pause().await;
+            return Some(None);
+        }
         match Active::begin(&link, &self.consumption, &self.places).await {
             Ok(active) => Some(Some(active)),
             Err(error) => {
@@ -189,12 +197,6 @@ impl<M: Message + Name + Default> State<M> {
 
 impl Active {
     async fn begin(link: &Link, consumption: &Consumption, places: &Places) -> lapin::Result<Self> {
-        if let Source::TaskQueues(task_queues) = &consumption.source {
-            for task_queue in task_queues {
-                link.forget_task_queue(task_queue).await;
-                link.declare_task_queue(task_queue).await?;
-            }
-        }
         let queues = consumption.source.queues(&consumption.names);
         let channel = link.connection.create_channel().await?;
         let mut active = Self { incoming: SelectAll::new(), tags: Vec::new(), queues, channel };
@@ -256,6 +258,16 @@ impl Active {
     }
 }
 
+async fn declare(link: &Link, source: &Source) -> Result<(), QueueUnavailable> {
+    if let Source::TaskQueues(task_queues) = source {
+        for task_queue in task_queues {
+            link.forget_task_queue(task_queue);
+            link.declare_task_queue(task_queue).await?;
+        }
+    }
+    Ok(())
+}
+
 fn read<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
     if body.len() > BODY_BYTES_MAX {
         return Err(format!("the body has {} bytes, at most {BODY_BYTES_MAX} are allowed", body.len()));
@@ -268,6 +280,7 @@ struct Settle {
     acker: Option<Acker>,
     /// As it came, for burying.
     raw: Vec<u8>,
+    properties: BasicProperties,
     queue: String,
     names: Names,
     publisher: Arc<Publisher>,
@@ -301,10 +314,8 @@ impl Acknowledge for Settle {
         let message = Outgoing {
             exchange: String::new(),
             routing_key: self.names.dead_queue(),
-            id: String::new(),
-            content_type: "application/json",
+            properties: properties_of_dead(&self.properties, reason, &self.queue),
             mandatory: true,
-            headers: headers_of_dead(reason, &self.queue),
             body: std::mem::take(&mut self.raw),
         };
         let link = self.publisher.link()?;
@@ -368,12 +379,14 @@ fn settled(sent: lapin::Result<bool>) -> Result<(), QueueUnavailable> {
     }
 }
 
-fn headers_of_dead(reason: &str, queue: &str) -> FieldTable {
+/// What came with the message, and how it died.
+fn properties_of_dead(properties: &BasicProperties, reason: &str, queue: &str) -> BasicProperties {
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let mut headers = FieldTable::default();
+    let properties = carried_over(properties, &[]);
+    let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert("x-quorate-reason".into(), AMQPValue::LongString(reason.into()));
     headers.insert("x-quorate-queue".into(), AMQPValue::LongString(queue.into()));
     headers.insert("x-quorate-died-at".into(), AMQPValue::Timestamp(now));
-    headers
+    properties.with_headers(headers)
 }

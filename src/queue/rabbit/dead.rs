@@ -7,21 +7,23 @@
 use std::time::Duration;
 
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind,
+    Channel, Confirmation, Connection, ConnectionProperties,
     message::Delivery,
     options::{
         BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
         QueueDeclareOptions,
     },
-    protocol::{AMQPErrorKind, AMQPSoftError},
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{AMQPValue, FieldTable},
     uri::AMQPUri,
 };
 use sha2::{Digest, Sha256};
 use tokio::time;
 
-use super::{InvalidAmqpUrl, RabbitConfig};
-use crate::queue::Names;
+use super::{
+    InvalidAmqpUrl, RabbitConfig,
+    properties::{DELIVERY_COUNT, carried_over},
+};
+use crate::queue::{Names, topology::is_not_found};
 
 /// For the handshake, and for each answer of the broker. One that takes longer is not there any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -34,7 +36,7 @@ const RETURNS_MAX: u64 = 8;
 const ID_BYTES: usize = 6;
 
 /// What a message is given when it dies, by the server or by the broker, and what it must not carry when it lives again.
-const HEADERS_OF_DEATH: [&str; 11] = [
+const HEADERS_OF_DEATH: [&str; 10] = [
     "x-quorate-reason",
     "x-quorate-queue",
     "x-quorate-died-at",
@@ -45,11 +47,7 @@ const HEADERS_OF_DEATH: [&str; 11] = [
     "x-last-death-queue",
     "x-last-death-reason",
     "x-last-death-exchange",
-    DELIVERY_COUNT,
 ];
-
-/// How often a message came back to a quorum queue, which the broker says with each delivery.
-const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// Why the dead letters could not be looked at, or one could not be given back.
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +205,7 @@ impl DeadLetters {
     /// Leaves a letter to be handed back at the end, unless the queue would drop it for having come back too often.
     async fn keep(&self, queue: &str, delivery: &Delivery) -> Result<(), DeadLettersError> {
         let returns = header(delivery, DELIVERY_COUNT).and_then(number).unwrap_or(0);
-        if returns >= RETURNS_MAX && self.publish(queue, delivery, &[DELIVERY_COUNT]).await? {
+        if returns >= RETURNS_MAX && self.publish(queue, delivery, &[]).await? {
             in_time(delivery.acker.ack(BasicAckOptions::default())).await?;
         }
         Ok(())
@@ -216,7 +214,7 @@ impl DeadLetters {
     /// Publishes what was delivered to a queue, without some of its headers. Whether there is such a queue.
     async fn publish(&self, queue: &str, delivery: &Delivery, without: &[&str]) -> Result<bool, DeadLettersError> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = stripped(&delivery.properties, without);
+        let properties = carried_over(&delivery.properties, without);
         let sent = in_time(self.channel.basic_publish("".into(), queue.into(), options, &delivery.data, properties));
         match in_time(sent.await?).await? {
             Confirmation::Ack(None) | Confirmation::NotRequested => Ok(true),
@@ -235,11 +233,6 @@ async fn in_time<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result<T,
 
 fn too_slow() -> DeadLettersError {
     DeadLettersError::Unavailable("the broker does not answer".to_owned())
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error)
-        if matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)))
 }
 
 /// Quorate's own headers come first: where there are both, the server has buried what a broker had once handed on.
@@ -296,17 +289,4 @@ fn number(value: &AMQPValue) -> Option<u64> {
         AMQPValue::ShortShortUInt(number) => Some(number.into()),
         _ => None,
     }
-}
-
-fn stripped(properties: &BasicProperties, without: &[&str]) -> BasicProperties {
-    /// AMQP's delivery mode of messages that survive a restart of the broker.
-    const PERSISTENT: u8 = 2;
-    let mut headers = FieldTable::default();
-    for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
-        let name: &ShortString = name;
-        if !without.contains(&name.as_str()) {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
-    properties.clone().with_delivery_mode(PERSISTENT).with_headers(headers)
 }

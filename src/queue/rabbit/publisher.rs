@@ -14,7 +14,6 @@ use futures::{future::join_all, poll};
 use lapin::{
     BasicProperties, Channel, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
-    types::FieldTable,
 };
 use tokio::{
     sync::{Mutex, MutexGuard},
@@ -22,7 +21,7 @@ use tokio::{
 };
 
 use super::connection::{Link, Links};
-use crate::queue::QueueUnavailable;
+use crate::queue::{QueueUnavailable, topology};
 
 /// Batches that may be under way at once. Each has a channel for itself, because a broker returns a message without
 /// saying which confirm it belongs to. Four keep the connection busy while confirms are awaited.
@@ -31,7 +30,7 @@ const PUBLISH_CHANNELS: usize = 4;
 /// Messages written before their confirms are awaited: with bodies of at most 256 KiB it bounds what lies in memory twice.
 const UNCONFIRMED_MAX: usize = 512;
 
-/// How long the confirms of one such batch may take. A broker that flushes to a slow disk takes tens of milliseconds; one
+/// How long opening a channel, and how long the confirms of one such batch may take. A broker that flushes to a slow disk takes tens of milliseconds; one
 /// that takes this long is not there any more, or is out of memory or disk.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,12 +38,10 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Outgoing {
     pub(super) exchange: String,
     pub(super) routing_key: String,
-    /// Tells returned messages apart; those of one batch that are alike are returned alike.
-    pub(super) id: String,
-    pub(super) content_type: &'static str,
+    /// Their message id tells returned messages apart; those of one batch that are alike are returned alike.
+    pub(super) properties: BasicProperties,
     /// Whether it has to reach a queue: else it is confirmed though nobody wants it.
     pub(super) mandatory: bool,
-    pub(super) headers: FieldTable,
     pub(super) body: Vec<u8>,
 }
 
@@ -94,7 +91,7 @@ impl Publisher {
         // Taken out while in use: if this future is dropped midway, the channel with its open confirms goes with it.
         let open = match slot.take() {
             Some(open) if Arc::ptr_eq(&open.link, link) && open.channel.status().connected() => open,
-            _ => Open { link: link.clone(), channel: open_channel(link).await.map_err(|error| unavailable(&error))? },
+            _ => Open { link: link.clone(), channel: open_channel(link).await? },
         };
         let mut outcomes = Vec::with_capacity(messages.len());
         for batch in messages.chunks(UNCONFIRMED_MAX) {
@@ -117,10 +114,19 @@ impl Publisher {
     }
 }
 
-async fn open_channel(link: &Link) -> lapin::Result<Channel> {
-    let channel = link.connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    Ok(channel)
+async fn open_channel(link: &Link) -> Result<Channel, QueueUnavailable> {
+    let opening = async {
+        let channel = link.connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(channel)
+    };
+    match time::timeout(CONFIRM_TIMEOUT, opening).await {
+        Ok(opened) => opened.map_err(|error| unavailable(&error)),
+        Err(_) => {
+            link.suspect();
+            Err(QueueUnavailable("the broker does not open a channel".to_owned()))
+        }
+    }
 }
 
 async fn publish_batch(open: &Open, batch: &[&Outgoing]) -> Vec<Outcome> {
@@ -146,7 +152,13 @@ async fn publish_batch(open: &Open, batch: &[&Outgoing]) -> Vec<Outcome> {
         let outcome = match &confirmation {
             Ok(Ok(Confirmation::Nack(_))) => Outcome::Unconfirmed("the broker refused to take it now".to_owned()),
             Ok(Ok(Confirmation::Ack(_) | Confirmation::NotRequested)) => Outcome::Confirmed,
-            Ok(Err(error)) => Outcome::Unconfirmed(error.to_string()),
+            Ok(Err(error)) => {
+                // Somebody has deleted an exchange: the next connection declares it.
+                if topology::is_not_found(error) {
+                    open.link.suspect();
+                }
+                Outcome::Unconfirmed(error.to_string())
+            }
             Err(_) => {
                 // Out of memory or disk, it says so, and a new connection would change nothing.
                 if open.link.is_open() {
@@ -157,15 +169,14 @@ async fn publish_batch(open: &Open, batch: &[&Outgoing]) -> Vec<Outcome> {
         };
         if let Ok(Ok(confirmation)) = confirmation
             && let Some(message) = confirmation.take_message()
-            && let Some(id) = message.properties.message_id()
         {
-            returned.insert(id.to_string());
+            returned.insert(message.properties.message_id().clone());
         }
         outcomes.push(outcome);
     }
     if !returned.is_empty() {
         for (message, outcome) in batch.iter().zip(&mut outcomes) {
-            if returned.contains(&message.id) {
+            if returned.contains(message.properties.message_id()) {
                 *outcome = Outcome::Returned;
             }
         }
@@ -174,13 +185,7 @@ async fn publish_batch(open: &Open, batch: &[&Outgoing]) -> Vec<Outcome> {
 }
 
 fn publish_one(channel: &Channel, message: &Outgoing) -> impl Future<Output = lapin::Result<Confirmation>> {
-    /// AMQP's delivery mode of messages that survive a restart of the broker.
-    const PERSISTENT: u8 = 2;
-    let properties = BasicProperties::default()
-        .with_delivery_mode(PERSISTENT)
-        .with_content_type(message.content_type.into())
-        .with_message_id(message.id.as_str().into())
-        .with_headers(message.headers.clone());
+    let properties = message.properties.clone();
     let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
     async move {
         channel

@@ -43,13 +43,13 @@ pub(crate) async fn declare(connection: &Connection, names: &Names, task_queues:
         .exchange_declare(names.jobs_exchange().into(), ExchangeKind::Direct, durable, FieldTable::default())
         .await?;
     let channel = declare_queue(connection, channel, &names.dead_queue(), FieldTable::default()).await?;
-    let mut channel = declare_queue(connection, channel, &names.results_queue(), FieldTable::default()).await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+    arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(names.dead_queue().into()));
+    let mut channel = declare_queue(connection, channel, &names.results_queue(), arguments.clone()).await?;
     for task_queue in task_queues {
         let queue = names.jobs_queue(task_queue);
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
-        arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(names.dead_queue().into()));
-        channel = declare_queue(connection, channel, &queue, arguments).await?;
+        channel = declare_queue(connection, channel, &queue, arguments.clone()).await?;
         channel
             .queue_bind(
                 queue.into(),
