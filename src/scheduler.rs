@@ -173,7 +173,10 @@ impl Scheduler {
         });
         let (publisher, failures, publishing) = publisher::start(Arc::clone(&shared), stop.clone());
         let (announcer, announcing) = announcer::start(Arc::clone(&shared), stop.clone());
-        let mut lanes = vec![publishing, announcing];
+        let announces = shared.settings.announce;
+        let mut lanes = vec![publishing];
+        // Where nobody is told, its tasks have nothing to do and end at once.
+        lanes.extend(Some(announcing).filter(|_| announces));
         let senders: Vec<_> = (0..shared.settings.lanes.max(1))
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(LANE_WAITING_MAX);
@@ -183,15 +186,16 @@ impl Scheduler {
             })
             .collect();
         let scheduler = Self { lanes: senders.into(), shared };
-        let consumers = vec![
+        let relaying = tokio::spawn(announcer::relay(Arc::clone(&scheduler.shared), announcer, stop.clone()));
+        let mut consumers = vec![
             tokio::spawn(publisher::fail_refused(scheduler.clone(), failures, stop.clone())),
             tokio::spawn(publisher::relay(Arc::clone(&scheduler.shared), publisher, stop.clone())),
-            tokio::spawn(announcer::relay(Arc::clone(&scheduler.shared), announcer, stop.clone())),
             tokio::spawn(timers::run(scheduler.clone(), stop.clone())),
             tokio::spawn(reports::run(scheduler.clone(), stop.clone())),
             tokio::spawn(records::run(scheduler.clone(), stop.clone())),
             tokio::spawn(hub::poll(scheduler.clone(), stop.clone())),
         ];
+        consumers.extend(Some(relaying).filter(|_| announces));
         (scheduler, Running { stop, consumers, lanes })
     }
 
@@ -252,6 +256,12 @@ impl Scheduler {
 }
 
 impl Running {
+    /// Whether one of the tasks has ended, which none does before it is told to: it has panicked. What was its to do is not done any
+    /// more, so that the server is of no use.
+    pub fn has_failed(&self) -> bool {
+        !self.stop.is_cancelled() && self.consumers.iter().chain(&self.lanes).any(JoinHandle::is_finished)
+    }
+
     /// Stops taking from the queue and the timers, lets the lanes finish what they hold, and waits for all of it. Every
     /// [`Scheduler`] has to be dropped by then, or lanes go on for those that remain.
     pub async fn stop(self, scheduler: Scheduler) {
@@ -270,5 +280,27 @@ impl Running {
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a task of the scheduler panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panicked_is_noticed() {
+        let stop = CancellationToken::new();
+        let until_stopped = || tokio::spawn(stop.clone().cancelled_owned());
+        let mut running =
+            Running { stop: stop.clone(), consumers: vec![until_stopped()], lanes: vec![until_stopped()] };
+        tokio::task::yield_now().await;
+        assert!(!running.has_failed());
+        running.lanes.push(tokio::spawn(async { panic!("a fault of the test's own") }));
+        while !running.has_failed() {
+            tokio::task::yield_now().await;
+        }
+        // All end when they are told to.
+        stop.cancel();
+        assert!(!running.has_failed());
     }
 }

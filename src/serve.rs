@@ -102,6 +102,9 @@ pub enum StartError {
     /// Serving ended.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// A task has panicked, which the log tells of. Whoever watches over the server starts it anew.
+    #[error("a part of the server failed")]
+    Failed,
     /// The example could not be set up.
     #[error("the example could not be set up: {0}")]
     Seed(String),
@@ -137,13 +140,17 @@ impl Server {
         Ok(Self { address, stop, serving, scheduler, running })
     }
 
-    /// Whether the server has ended by itself.
+    /// Whether the server, or a part of it, has ended by itself.
     fn has_failed(&self) -> bool {
-        self.serving.is_finished()
+        self.serving.is_finished() || self.running.has_failed()
     }
 
     /// Takes no more calls, finishes those under way, and then all that was accepted.
     pub async fn stop(self) -> Result<(), StartError> {
+        let failed = self.running.has_failed();
+        if failed {
+            tracing::error!("a part of the server has ended by itself: the server stops");
+        }
         self.stop.cancel();
         let abort = self.serving.abort_handle();
         let served = match tokio::time::timeout(DRAIN_MAX, self.serving).await {
@@ -161,7 +168,8 @@ impl Server {
         if tokio::time::timeout(DRAIN_MAX, self.running.stop(self.scheduler)).await.is_err() {
             tracing::warn!("the scheduler did not come to rest: what is not stored was not answered");
         }
-        Ok(served?)
+        served?;
+        if failed { Err(StartError::Failed) } else { Ok(()) }
     }
 }
 
