@@ -1,5 +1,5 @@
 //! Metrics for Prometheus, on an address of their own: what this process has counted since it started, and what waits in the task
-//! queues. `docs/operations.md` lists them.
+//! queues and what has found no way out. `docs/operations.md` lists them.
 
 use std::{
     sync::{Arc, LazyLock, atomic::AtomicU64},
@@ -23,7 +23,10 @@ use quorate_store::StoreError;
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::scheduler::{Scheduler, task_queues::TaskQueue};
+use crate::{
+    queue::Published,
+    scheduler::{Scheduler, task_queues::TaskQueue},
+};
 
 /// For how long what was read of the store is shown again: however many scrape, it is read this often at most.
 const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -36,6 +39,7 @@ pub(crate) struct Counted {
     reports: Family<ReportLabels, Counter>,
     buried: Family<QueueLabels, Counter>,
     published: Family<PublishedLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
     events_published: Counter,
 }
 
@@ -53,6 +57,11 @@ struct QueueLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublishedLabels {
     delivery: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    what: &'static str,
 }
 
 impl Counted {
@@ -82,6 +91,14 @@ impl Counted {
         self.published.get_or_create(&PublishedLabels { delivery }).inc_by(count);
     }
 
+    /// What the queue has answered to jobs or events: those that it will never take are counted.
+    pub(crate) fn refused(&self, what: &'static str, answers: &[Published]) {
+        let refused = answers.iter().filter(|answer| matches!(answer, Published::Refused(_))).count();
+        if refused > 0 {
+            self.refused.get_or_create(&RefusedLabels { what }).inc_by(refused as u64);
+        }
+    }
+
     /// So many events were confirmed by the broker.
     pub(crate) fn events_published(&self, count: u64) {
         self.events_published.inc_by(count);
@@ -92,6 +109,12 @@ impl Counted {
         registry.register("quorate_reports", "Reports of workers, by what became of them", self.reports.clone());
         registry.register("quorate_messages_buried", "Messages put into quorate.dead", self.buried.clone());
         registry.register("quorate_jobs_published", "Jobs that the queue confirmed", self.published.clone());
+        for what in ["jobs", "events"] {
+            // Shown from the start: an alert on its growth must see the first one grow from 0.
+            drop(self.refused.get_or_create(&RefusedLabels { what }));
+        }
+        let help = "Jobs and events that the queue will never take as they are";
+        registry.register("quorate_publish_refused", help, self.refused.clone());
         let help = "Events that the queue confirmed";
         registry.register("quorate_events_published", help, self.events_published.clone());
     }
@@ -144,11 +167,41 @@ impl TaskQueues {
     }
 }
 
+/// What has found no way out.
+#[derive(Default)]
+struct Left {
+    dead: Gauge<f64, AtomicU64>,
+    outbox: Gauge,
+    oldest: Gauge<f64, AtomicU64>,
+}
+
+impl Left {
+    fn register(&self, registry: &mut Registry) {
+        let help = "Messages in quorate.dead; NaN while that is not known";
+        registry.register("quorate_dead_letters", help, self.dead.clone());
+        let help = "Submissions with events that the broker has not confirmed";
+        registry.register("quorate_event_outbox_submissions", help, self.outbox.clone());
+        let help = "For how long the first of them has had events in the outbox";
+        registry.register("quorate_event_outbox_oldest_seconds", help, self.oldest.clone());
+    }
+
+    async fn show(&self, now: jiff::Timestamp, scheduler: &Scheduler, tenant: &Tenant) -> Result<(), StoreError> {
+        let dead = scheduler.queue().dead_letters().await;
+        #[expect(clippy::cast_precision_loss, reason = "a count of messages is far below 2^52")]
+        self.dead.set(dead.map_or(f64::NAN, |count| count as f64));
+        let load = scheduler.store().outbox_load(tenant).await?;
+        self.outbox.set(i64::try_from(load.submissions).unwrap_or(i64::MAX));
+        self.oldest.set(load.oldest_since.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0)));
+        Ok(())
+    }
+}
+
 struct Exposed {
     scheduler: Scheduler,
     registry: Registry,
     task_queues: TaskQueues,
-    /// When the task queues were last read.
+    left: Left,
+    /// When the gauges were last read.
     read_at: Mutex<Option<Instant>>,
 }
 
@@ -156,8 +209,10 @@ impl Exposed {
     async fn text(&self) -> Result<String, StoreError> {
         let mut read_at = self.read_at.lock().await;
         if read_at.is_none_or(|at| at.elapsed() > FRESH_FOR) {
-            let (now, queues) = self.scheduler.task_queues(&Tenant::from(crate::TENANT)).await?;
+            let tenant = Tenant::from(crate::TENANT);
+            let (now, queues) = self.scheduler.task_queues(&tenant).await?;
             self.task_queues.show(now, queues);
+            self.left.show(now, &self.scheduler, &tenant).await?;
             *read_at = Some(Instant::now());
         }
         let mut text = String::new();
@@ -173,7 +228,9 @@ pub(crate) fn serve(listener: TcpListener, scheduler: Scheduler, stop: Cancellat
     COUNTED.register(&mut registry);
     let task_queues = TaskQueues::default();
     task_queues.register(&mut registry);
-    let exposed = Exposed { scheduler, registry, task_queues, read_at: Mutex::default() };
+    let left = Left::default();
+    left.register(&mut registry);
+    let exposed = Exposed { scheduler, registry, task_queues, left, read_at: Mutex::default() };
     let router = Router::new().route("/metrics", get(show)).with_state(Arc::new(exposed));
     tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;

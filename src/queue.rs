@@ -72,6 +72,15 @@ pub struct LifecycleEvent {
     pub body: serde_json::Value,
 }
 
+/// How a task queue stands at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// How many take jobs from it: workers, and servers that hand jobs to workers over gRPC.
+    pub consumers: u32,
+    /// How many jobs lie in it that nobody has taken.
+    pub waiting: u32,
+}
+
 /// A queue could not do what was asked just now.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue is not available: {0}")]
@@ -125,9 +134,11 @@ pub trait Queue: Send + Sync {
     /// As `reports`, it survives a lost connection; what was unsettled then comes again.
     fn jobs(&self, task_queues: Vec<String>, concurrency: u16) -> BoxStream<'static, Delivery<Job>>;
 
-    /// How many consumers each of these task queues has at this moment: workers, and servers that hand jobs to workers over gRPC. In the
-    /// order of the names.
-    async fn consumers(&self, task_queues: &[String]) -> Result<Vec<u32>, QueueUnavailable>;
+    /// How these task queues stand, in the order of the names; none where the broker has not said so in time. Changes nothing.
+    async fn served(&self, task_queues: &[String]) -> Result<Vec<Option<Served>>, QueueUnavailable>;
+
+    /// How many messages lie in `quorate.dead`.
+    async fn dead_letters(&self) -> Result<u64, QueueUnavailable>;
 
     /// Whether jobs can be published at this moment, for health and for logs.
     fn is_connected(&self) -> bool;

@@ -13,8 +13,8 @@ use crate::{
     metrics::COUNTED,
     proto::v1::{Job, JobReport, RecordChange},
     queue::{
-        Acknowledge, BODY_BYTES_MAX, Delivery, LifecycleEvent, Published, Queue, QueueUnavailable, TASK_QUEUE_NAME_MAX,
-        excess, is_task_queue_name,
+        Acknowledge, BODY_BYTES_MAX, Delivery, LifecycleEvent, Published, Queue, QueueUnavailable, Served,
+        TASK_QUEUE_NAME_MAX, excess, is_task_queue_name,
         places::{Place, Places},
     },
 };
@@ -153,8 +153,9 @@ impl Queue for MemoryQueue {
         if state.closed {
             return Err(QueueUnavailable("it is closed".to_owned()));
         }
-        let answers = jobs.into_iter().map(|job| state.publish(job)).collect();
+        let answers: Vec<Published> = jobs.into_iter().map(|job| state.publish(job)).collect();
         drop(state);
+        COUNTED.refused("jobs", &answers);
         self.shared.changed.notify_waiters();
         Ok(answers)
     }
@@ -176,9 +177,17 @@ impl Queue for MemoryQueue {
         self.stream(task_queues, concurrency.max(1))
     }
 
-    async fn consumers(&self, task_queues: &[String]) -> Result<Vec<u32>, QueueUnavailable> {
+    async fn served(&self, task_queues: &[String]) -> Result<Vec<Option<Served>>, QueueUnavailable> {
         let state = self.shared.lock();
-        Ok(task_queues.iter().map(|name| state.consumers.get(name).copied().unwrap_or_default()).collect())
+        let served = task_queues.iter().map(|name| Served {
+            consumers: state.consumers.get(name).copied().unwrap_or_default(),
+            waiting: state.jobs.get(name).map_or(0, |jobs| u32::try_from(jobs.waiting.len()).unwrap_or(u32::MAX)),
+        });
+        Ok(served.map(Some).collect())
+    }
+
+    async fn dead_letters(&self) -> Result<u64, QueueUnavailable> {
+        Ok(self.shared.lock().dead.len() as u64)
     }
 
     fn is_connected(&self) -> bool {

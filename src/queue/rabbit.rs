@@ -25,13 +25,14 @@ use self::{
     publisher::{Outcome, Outgoing, Publisher, unavailable},
 };
 use crate::{
+    metrics::COUNTED,
     proto::{
         self,
         v1::{Job, JobError, JobReport, RecordChange},
     },
     queue::{
         BODY_BYTES_MAX, Delivery, LifecycleEvent, Names, OUTPUT_INVALID, Published, Queue, QueueType, QueueUnavailable,
-        TASK_QUEUE_NAME_MAX, is_task_queue_name, topology,
+        Served, TASK_QUEUE_NAME_MAX, is_task_queue_name, topology,
     },
 };
 
@@ -46,7 +47,7 @@ pub use dead::{DeadLetter, DeadLetters, DeadLettersError, Fate, Looked, NotReque
 /// Reports taken from the broker and not yet settled: a few commits' worth of a busy server, and at most 256 MiB.
 const RESULTS_PREFETCH: u16 = 1000;
 
-/// How long the broker may take to say who serves its queues: somebody waits for the answer.
+/// How long the broker may take to say how its queues stand: somebody waits for the answer.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many task queues are declared at once.
@@ -197,6 +198,13 @@ impl RabbitQueue {
     }
 }
 
+async fn in_time<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result<T, QueueUnavailable> {
+    match tokio::time::timeout(COUNT_TIMEOUT, answer).await {
+        Ok(answer) => answer.map_err(|error| unavailable(&error)),
+        Err(_) => Err(QueueUnavailable("the broker does not answer".to_owned())),
+    }
+}
+
 /// Declares the task queues of messages. Gives back those whose task queue is there; the others are to be published later.
 async fn declare(link: &Link, messages: Numbered, answers: &mut [Published]) -> Numbered {
     let names: BTreeSet<String> = messages.iter().map(|(_, message)| message.routing_key.clone()).collect();
@@ -246,6 +254,7 @@ impl Queue for RabbitQueue {
             answers[index] =
                 Published::Unconfirmed(format!("no queue takes it for the task queue {}", message.routing_key));
         }
+        COUNTED.refused("jobs", &answers);
         Ok(answers)
     }
 
@@ -286,6 +295,7 @@ impl Queue for RabbitQueue {
         if let Some(reason) = unconfirmed.filter(|_| !were_unconfirmed) {
             warn!(reason, "events could not be published: they wait in the outbox");
         }
+        COUNTED.refused("events", &answers);
         Ok(answers)
     }
 
@@ -314,12 +324,23 @@ impl Queue for RabbitQueue {
         self.consume(Source::TaskQueues(task_queues), concurrency.max(1)).stream()
     }
 
-    async fn consumers(&self, task_queues: &[String]) -> Result<Vec<u32>, QueueUnavailable> {
+    async fn served(&self, task_queues: &[String]) -> Result<Vec<Option<Served>>, QueueUnavailable> {
         let link = self.publisher.link()?;
-        let counted = topology::consumers(&link.connection, &self.names, task_queues);
-        let counted = tokio::time::timeout(COUNT_TIMEOUT, counted).await;
-        let counted = counted.map_err(|_| QueueUnavailable("the broker does not answer".to_owned()))?;
-        counted.map_err(|error| unavailable(&error))
+        let mut seen = Vec::with_capacity(task_queues.len());
+        let looked = topology::look(&link.connection, &self.names, task_queues, &mut seen);
+        let looked = in_time(looked).await;
+        // What it has said by then is worth something.
+        if seen.is_empty() {
+            looked?;
+        }
+        let mut served: Vec<Option<Served>> = seen.into_iter().map(Some).collect();
+        served.resize(task_queues.len(), None);
+        Ok(served)
+    }
+
+    async fn dead_letters(&self) -> Result<u64, QueueUnavailable> {
+        let link = self.publisher.link()?;
+        in_time(topology::dead_letters(&link.connection, &self.names)).await.map(u64::from)
     }
 
     fn is_connected(&self) -> bool {

@@ -22,6 +22,8 @@ use lapin::{
 };
 use tracing::info;
 
+use crate::queue::Served;
+
 /// The longest name of a task queue. With the prefix it stays well below the 255 bytes that AMQP allows a queue name.
 pub const TASK_QUEUE_NAME_MAX: usize = 64;
 
@@ -156,21 +158,20 @@ pub(super) async fn declare_task_queue(
         .await
 }
 
-/// How many consumers the queue of each task queue has; none where there is no such queue.
-pub(super) async fn consumers(
+/// Adds how the queue of each task queue stands, as soon as it is known; where there is no such queue, that it is empty and that nobody
+/// serves it.
+pub(super) async fn look(
     connection: &Connection,
     names: &Names,
     task_queues: &[String],
-) -> lapin::Result<Vec<u32>> {
-    let mut counts = Vec::with_capacity(task_queues.len());
+    seen: &mut Vec<Served>,
+) -> lapin::Result<()> {
     let mut channel = connection.create_channel().await?;
     for task_queue in task_queues {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = names.jobs_queue(task_queue);
-        match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
-            Ok(queue) => counts.push(queue.consumer_count()),
+        match channel.queue_declare(names.jobs_queue(task_queue).into(), passive(), FieldTable::default()).await {
+            Ok(queue) => seen.push(Served { consumers: queue.consumer_count(), waiting: queue.message_count() }),
             Err(error) if is_not_found(&error) => {
-                counts.push(0);
+                seen.push(Served::default());
                 // The refusal has closed it.
                 channel = connection.create_channel().await?;
             }
@@ -178,7 +179,19 @@ pub(super) async fn consumers(
         }
     }
     // One that stays open goes with its last handle.
-    Ok(counts)
+    Ok(())
+}
+
+/// How many messages lie in the dead letters.
+pub(super) async fn dead_letters(connection: &Connection, names: &Names) -> lapin::Result<u32> {
+    let channel = connection.create_channel().await?;
+    let queue = channel.queue_declare(names.dead_queue().into(), passive(), FieldTable::default()).await?;
+    Ok(queue.message_count())
+}
+
+/// Looks at a queue and changes nothing.
+fn passive() -> QueueDeclareOptions {
+    QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() }
 }
 
 /// The arguments of a queue whose rejected messages go to the dead letters.
@@ -207,8 +220,7 @@ async fn declare_queue(
         Err(error) if is_soft(&error, &AMQPSoftError::PRECONDITIONFAILED) => {
             info!(queue = name, reason = %error, "the queue exists with other arguments, and is used as it is");
             let channel = connection.create_channel().await?;
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(name.into(), passive, FieldTable::default()).await?;
+            channel.queue_declare(name.into(), passive(), FieldTable::default()).await?;
             Ok(channel)
         }
         Err(error) => Err(error),

@@ -1,7 +1,10 @@
 //! The publisher hands committed jobs to the queue, a batch at a time and several batches at once; the relay brings back what
 //! was not confirmed, or not heard of again (DESIGN 4, invariant 3).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use quorate_engine::{
@@ -17,9 +20,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{metrics::COUNTED, queue::Published};
+use crate::{
+    metrics::COUNTED,
+    queue::{Published, Served},
+};
 
-use super::{Ask, Request, Scheduler, Shared, jobs};
+use super::{Ask, Request, Scheduler, Shared, jobs, task_queues::ASKED_MAX};
 
 /// How many jobs may wait for the publisher. What finds no room is left to the relay: it is stored.
 const WAITING_MAX: usize = 16_384;
@@ -56,8 +62,19 @@ pub(super) struct ToPublish {
     pub(super) tenant: Tenant,
     pub(super) submission: SubmissionId,
     pub(super) job: JobRow,
-    /// How often the relay has taken up this attempt.
+    /// How often the relay has taken up this attempt since it was published.
     pub(super) deliveries: u32,
+}
+
+impl ToPublish {
+    fn attempt(&self) -> AttemptKey {
+        AttemptKey {
+            tenant: self.tenant.clone(),
+            submission: self.submission,
+            job: self.job.id,
+            attempt: self.job.attempt,
+        }
+    }
 }
 
 /// Where lanes and the relay hand jobs over.
@@ -138,12 +155,7 @@ async fn publish(shared: &Shared, refused: &Refused, jobs: Vec<ToPublish>) {
     let mut confirmed: BTreeMap<u32, Vec<AttemptKey>> = BTreeMap::new();
     for ((job, workflow), published) in jobs.iter().zip(published) {
         match published {
-            Published::Confirmed => confirmed.entry(job.deliveries).or_default().push(AttemptKey {
-                tenant: job.tenant.clone(),
-                submission: job.submission,
-                job: job.job.id,
-                attempt: job.job.attempt,
-            }),
+            Published::Confirmed => confirmed.entry(job.deliveries).or_default().push(job.attempt()),
             Published::Unconfirmed(reason) => {
                 tracing::debug!(job.id = %job.job.id, %reason, "a job left to the relay");
             }
@@ -156,8 +168,15 @@ async fn publish(shared: &Shared, refused: &Refused, jobs: Vec<ToPublish>) {
             }
         }
     }
-    for (deliveries, attempts) in confirmed {
+    for (&deliveries, attempts) in &confirmed {
         COUNTED.jobs_published(deliveries > 0, attempts.len() as u64);
+    }
+    mark(shared, confirmed).await;
+}
+
+/// Marks attempts as published, by how often they were delivered before, and puts off when they are published again.
+async fn mark(shared: &Shared, published: BTreeMap<u32, Vec<AttemptKey>>) {
+    for (deliveries, attempts) in published {
         let redeliver_at = after(shared.clock.now(), redelivery_interval(shared, deliveries));
         if let Err(error) = shared.store.mark_published(&attempts, redeliver_at).await {
             tracing::warn!(%error, "published jobs could not be marked: they will be published again");
@@ -202,10 +221,43 @@ pub(super) async fn relay(shared: Arc<Shared>, publisher: Publisher, stop: Cance
             continue;
         }
         match shared.store.claim_deliveries(now, after(now, RELAY_CLAIM), room).await {
-            Ok(rows) => publisher.hand_over(rows.into_iter().map(from_row)),
+            Ok(rows) => {
+                let due = without_waiting(&shared, rows.into_iter().map(from_row).collect()).await;
+                publisher.hand_over(due.into_iter());
+            }
             Err(error) => tracing::warn!(%error, "the relay could not read the jobs that are due"),
         }
     }
+}
+
+/// Leaves out jobs that were published before and wait in their task queue still, as far as can be seen: nobody serves it, and it is not
+/// empty. Each copy more would be carried out by the worker that comes at last. They are looked at again later, since the queue may
+/// have been emptied, or lost with its broker.
+async fn without_waiting(shared: &Shared, jobs: Vec<ToPublish>) -> Vec<ToPublish> {
+    let again = jobs.iter().filter(|job| job.deliveries > 0);
+    let names: BTreeSet<&String> = again.map(|job| &job.job.spec.task_queue).collect();
+    if names.is_empty() {
+        return jobs;
+    }
+    let names: Vec<String> = names.into_iter().take(ASKED_MAX).cloned().collect();
+    let served = match shared.queue.served(&names).await {
+        Ok(served) => served,
+        Err(error) => {
+            tracing::debug!(%error, "it is not known who serves the task queues: jobs are published again");
+            return jobs;
+        }
+    };
+    let waits = |served: &Option<Served>| served.is_some_and(|served| served.consumers == 0 && served.waiting > 0);
+    let unserved: BTreeSet<String> =
+        names.into_iter().zip(served).filter(|(_, served)| waits(served)).map(|(name, _)| name).collect();
+    let is_waiting = |job: &ToPublish| job.deliveries > 0 && unserved.contains(&job.job.spec.task_queue);
+    let (waiting, due): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_waiting);
+    let mut put_off: BTreeMap<u32, Vec<AttemptKey>> = BTreeMap::new();
+    for job in waiting {
+        put_off.entry(job.deliveries).or_default().push(job.attempt());
+    }
+    mark(shared, put_off).await;
+    due
 }
 
 fn from_row(row: OpenJobRow) -> ToPublish {

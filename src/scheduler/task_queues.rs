@@ -9,7 +9,7 @@ use quorate_store::{StoreError, store::TaskQueueLoad};
 use super::{Scheduler, catalog::Snapshot};
 
 /// How many task queues the broker is asked about at once: more than an installation has.
-const ASKED_MAX: usize = 500;
+pub(super) const ASKED_MAX: usize = 500;
 
 /// A task queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +41,9 @@ impl Scheduler {
         }
         let names: Vec<String> = loads.keys().take(ASKED_MAX).cloned().collect();
         let consumers = self.consumers(&names).await;
-        let of = |name: &str| consumers.as_ref().and_then(|consumers| consumers.get(name).copied());
         let queues = loads.into_iter().map(|(name, load)| {
             let flows = flows.remove(&name).unwrap_or_default();
-            TaskQueue { load, consumers: of(&name), flows }
+            TaskQueue { consumers: consumers.get(&load.name).copied(), load, flows }
         });
         Ok((now, queues.collect()))
     }
@@ -52,18 +51,17 @@ impl Scheduler {
     /// The task queues of active flows that nobody serves at the moment, as far as is known.
     pub async fn unserved(&self, snapshot: &Snapshot) -> BTreeSet<String> {
         let names: Vec<String> = flows_by_task_queue(snapshot).into_keys().take(ASKED_MAX).collect();
-        let consumers = self.consumers(&names).await.unwrap_or_default();
+        let consumers = self.consumers(&names).await;
         consumers.into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
     }
 
-    async fn consumers(&self, names: &[String]) -> Option<BTreeMap<String, u32>> {
-        match self.queue().consumers(names).await {
-            Ok(counts) => Some(names.iter().cloned().zip(counts).collect()),
-            Err(error) => {
-                tracing::debug!(%error, "it is not known who serves the task queues");
-                None
-            }
-        }
+    /// Consumers of those task queues of which it is known.
+    async fn consumers(&self, names: &[String]) -> BTreeMap<String, u32> {
+        let served = self.queue().served(names).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "it is not known who serves the task queues");
+            Vec::new()
+        });
+        names.iter().zip(served).filter_map(|(name, served)| Some((name.clone(), served?.consumers))).collect()
     }
 }
 

@@ -33,8 +33,8 @@ use crate::{
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery},
     rows::read,
     store::{
-        AttemptKey, Batch, DueJob, LiveAttempt, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store,
-        TaskQueueLoad, Wanted,
+        AttemptKey, Batch, DueJob, LiveAttempt, Loaded, OpenJobRow, OutboxLoad, PublishedEvents, RequestKey,
+        RequestRow, Store, TaskQueueLoad, Wanted,
     },
 };
 
@@ -366,6 +366,12 @@ impl Store for PostgresStore {
     async fn task_queues(&self, tenant: &Tenant, now: Timestamp) -> Result<Vec<TaskQueueLoad>, StoreError> {
         let params: [Param<'_>; 2] = [&tenant.as_str(), &now];
         bounded(catalog::rows(&self.pool, sql!("job/by_task_queue"), &params, read::task_queue_load)).await
+    }
+
+    async fn outbox_load(&self, tenant: &Tenant) -> Result<OutboxLoad, StoreError> {
+        let params: [Param<'_>; 1] = [&tenant.as_str()];
+        let rows = bounded(catalog::rows(&self.pool, sql!("event_outbox/load_of_all"), &params, read::outbox_load));
+        Ok(rows.await?.into_iter().next().unwrap_or_default())
     }
 
     async fn count_jobs(&self, tenant: &Tenant) -> Result<Vec<(JobStatus, u64)>, StoreError> {

@@ -34,8 +34,8 @@ use crate::{
     query::{JobQuery, SubmissionQuery, WorkItemEntry, WorkItemQuery, page_rows},
     rows::{Columns, read, write},
     store::{
-        AttemptKey, Batch, DueJob, LiveAttempt, Loaded, OpenJobRow, PublishedEvents, RequestKey, RequestRow, Store,
-        TaskQueueLoad, Wanted,
+        AttemptKey, Batch, DueJob, LiveAttempt, Loaded, OpenJobRow, OutboxLoad, PublishedEvents, RequestKey,
+        RequestRow, Store, TaskQueueLoad, Wanted,
     },
 };
 
@@ -524,6 +524,15 @@ impl Store for SqliteStore {
                 rows(connection, sql!("job/by_task_queue"), params, |columns| read::task_queue_load(columns))
             })
             .await
+    }
+
+    async fn outbox_load(&self, tenant: &Tenant) -> Result<OutboxLoad, StoreError> {
+        let tenant = tenant.clone();
+        let load = self.readers.call(move |connection| {
+            let params = [tenant.as_str()];
+            rows(connection, sql!("event_outbox/load_of_all"), params, |columns| read::outbox_load(columns))
+        });
+        Ok(load.await?.into_iter().next().unwrap_or_default())
     }
 
     async fn count_jobs(&self, tenant: &Tenant) -> Result<Vec<(JobStatus, u64)>, StoreError> {

@@ -208,6 +208,15 @@ pub struct TaskQueueLoad {
     pub later: u64,
 }
 
+/// What other systems are still to be told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxLoad {
+    /// How many submissions have events in the outbox.
+    pub submissions: u64,
+    /// Since when the first of them has had some there.
+    pub oldest_since: Option<Timestamp>,
+}
+
 /// A job whose bound has passed: its lane decides what follows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DueJob {
@@ -450,6 +459,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is open in each task queue that has open jobs, by its name.
     async fn task_queues(&self, tenant: &Tenant, now: Timestamp) -> Result<Vec<TaskQueueLoad>, StoreError>;
+
+    /// What is in the outbox of events, for metrics.
+    async fn outbox_load(&self, tenant: &Tenant) -> Result<OutboxLoad, StoreError>;
 
     /// How many jobs are open in each status, for health and metrics.
     async fn count_jobs(&self, tenant: &Tenant) -> Result<Vec<(JobStatus, u64)>, StoreError>;

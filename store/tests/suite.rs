@@ -84,6 +84,7 @@ claims! {
     }
     true outbox {
         a_commit_that_nobody_is_told_of_is_not_in_the_outbox,
+        the_outbox_tells_how_much_waits_and_since_when,
         events_are_left_to_their_publisher_and_then_to_the_relay,
         what_comes_while_events_are_published_stays_in_the_outbox,
         two_claimers_never_get_the_events_of_one_submission,

@@ -5,8 +5,10 @@ use std::{
     net::SocketAddr,
 };
 
+use lapin::options::QueuePurgeOptions;
 use quorate::proto::v1::{self, JobReport};
 use quorate_engine::id::{SubmissionId, Token};
+use quorate_store::query::JobQuery;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -118,6 +120,40 @@ on_every_backend! {
     }
 }
 
+/// The only open job: how often it was published again, or was to be.
+async fn deliveries(system: &System) -> u32 {
+    let query = JobQuery {
+        tenant: quorate::TENANT.into(),
+        id: None,
+        submission: None,
+        task_queue: None,
+        flow: None,
+        status: None,
+        after: None,
+        limit: 2,
+    };
+    let jobs = system.store.list_jobs(&query).await.unwrap();
+    assert_eq!(jobs.len(), 1);
+    jobs[0].deliveries
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_a_worker_waits_once_and_comes_again_when_its_queue_was_emptied() {
+    let mut system = System::start_without_worker(Backend::postgres_and_rabbitmq().await).await;
+    system.restart_server(&["--redelivery-interval", "1"]).await;
+    system.caller("ann").submit("waiting", json!({})).await;
+    let corner = system.backend.broker().corner();
+    let queue = corner.names.jobs_queue("nobody");
+    until("several looks", || async { (deliveries(&system).await >= 2).then_some(()) }).await;
+    // What was looked at before would be there by the next look.
+    let seen = deliveries(&system).await;
+    until("another look", || async { (deliveries(&system).await > seen).then_some(()) }).await;
+    assert_eq!(corner.count(&queue).await, 1);
+    corner.channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await.unwrap();
+    until("the job in its queue again", || async { (corner.count(&queue).await == 1).then_some(()) }).await;
+    system.end().await;
+}
+
 /// What the server shows at `/metrics`: each sample by its name and labels.
 async fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -174,7 +210,11 @@ async fn metrics_tell_what_waits_and_what_was_counted() {
             && is("quorate_task_queue_consumers{task_queue=\"nobody\"}", 0.0)
             && shown.get("quorate_task_queue_consumers{task_queue=\"default\"}").is_some_and(|count| *count > 0.0)
             && shown["quorate_task_queue_oldest_waiting_seconds{task_queue=\"nobody\"}"] > 0.0
-            && shown.get("quorate_events_published_total").is_some_and(|count| *count > 0.0);
+            && shown.get("quorate_events_published_total").is_some_and(|count| *count > 0.0)
+            && is("quorate_publish_refused_total{what=\"jobs\"}", 0.0)
+            && is("quorate_dead_letters", 1.0)
+            && is("quorate_event_outbox_submissions", 0.0)
+            && is("quorate_event_outbox_oldest_seconds", 0.0);
         seen.then_some(shown)
     })
     .await;

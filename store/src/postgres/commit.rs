@@ -105,7 +105,7 @@ fn work<'a>(batch: &'a Checked<'a>) -> Work<'a> {
     let relay_at = batch.relay_at();
     work.bulk(
         sql!("event_outbox/upsert"),
-        Bulk::of(batch.announced(), |values, commit| write::outbox(values, commit, relay_at)),
+        Bulk::of(batch.announced(), |values, commit| write::outbox(values, commit, relay_at, batch.now)),
     );
     work.bulk(sql!("job/heartbeat"), Bulk::of(batch.heartbeats.iter().copied(), write::heartbeat));
     work.bulk(sql!("request/insert"), Bulk::of(batch.requests.iter().copied(), write::request));

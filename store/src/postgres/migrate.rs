@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0007_evaluations", sql: include_str!("../../migrations/postgres/0007_evaluations.sql") },
     Migration { name: "0008_locks", sql: include_str!("../../migrations/postgres/0008_locks.sql") },
     Migration { name: "0009_events_out", sql: include_str!("../../migrations/postgres/0009_events_out.sql") },
+    Migration { name: "0010_outbox_age", sql: include_str!("../../migrations/postgres/0010_outbox_age.sql") },
 ];
 
 /// The advisory lock that a migrating server holds: any number that nothing else in the database uses ("quorate" in ASCII).

@@ -23,7 +23,9 @@ use crate::{
     locks::{HeldLock, ManualLockRow},
     log::StoredEvent,
     query::WorkItemEntry,
-    store::{AttemptKey, DueJob, LiveAttempt, OpenJobRow, PublishedEvents, RequestKey, RequestRow, TaskQueueLoad},
+    store::{
+        AttemptKey, DueJob, LiveAttempt, OpenJobRow, OutboxLoad, PublishedEvents, RequestKey, RequestRow, TaskQueueLoad,
+    },
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -42,6 +44,10 @@ pub(crate) fn event(columns: &mut impl Columns) -> Result<StoredEvent> {
 pub(crate) fn published_events(columns: &mut impl Columns) -> Result<PublishedEvents> {
     let (tenant, submission) = submission_key(columns)?;
     Ok(PublishedEvents { tenant, submission, up_to: columns.number()? })
+}
+
+pub(crate) fn outbox_load(columns: &mut impl Columns) -> Result<OutboxLoad> {
+    Ok(OutboxLoad { submissions: columns.number()?, oldest_since: columns.time_or_null()? })
 }
 
 pub(crate) fn task_queue_load(columns: &mut impl Columns) -> Result<TaskQueueLoad> {

@@ -202,11 +202,17 @@ pub(crate) fn job<'a>(
 }
 
 /// The entry of the outbox that holds what a commit stores.
-pub(crate) fn outbox<'a>(values: &mut impl Values<'a>, row: &'a SubmissionCommit, deliver_at: Timestamp) {
+pub(crate) fn outbox<'a>(
+    values: &mut impl Values<'a>,
+    row: &'a SubmissionCommit,
+    deliver_at: Timestamp,
+    since: Timestamp,
+) {
     owner(values, Owner { tenant: &row.tenant, submission: row.id });
     values.number(Some(row.expected_version.cast_signed()));
     values.number(Some((row.expected_version + row.events.len() as u64).cast_signed()));
     values.time(Some(deliver_at));
+    values.time(Some(since));
 }
 
 pub(crate) fn published_events<'a>(values: &mut impl Values<'a>, row: &'a PublishedEvents) {

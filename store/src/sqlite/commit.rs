@@ -90,7 +90,7 @@ fn write_batch(to: &Connection, batch: &Checked<'_>) -> Result<(), StoreError> {
     )?;
     let relay_at = batch.relay_at();
     write_each(to, sql!("event_outbox/upsert"), batch.announced(), |values, commit| {
-        write::outbox(values, commit, relay_at);
+        write::outbox(values, commit, relay_at, batch.now);
     })?;
     for heartbeat in &batch.heartbeats {
         hear(to, heartbeat)?;

@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0007_evaluations", sql: include_str!("../../migrations/sqlite/0007_evaluations.sql") },
     Migration { name: "0008_locks", sql: include_str!("../../migrations/sqlite/0008_locks.sql") },
     Migration { name: "0009_events_out", sql: include_str!("../../migrations/sqlite/0009_events_out.sql") },
+    Migration { name: "0010_outbox_age", sql: include_str!("../../migrations/sqlite/0010_outbox_age.sql") },
 ];
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<String>, StoreError> {

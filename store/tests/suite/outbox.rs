@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use quorate_engine::{id::SubmissionId, state::Assignee};
 use quorate_store::{
     Store,
-    store::{PublishedEvents, SubmissionCommit},
+    store::{OutboxLoad, PublishedEvents, SubmissionCommit},
 };
 use tokio::sync::Barrier;
 
@@ -48,6 +48,18 @@ pub(crate) async fn a_commit_that_nobody_is_told_of_is_not_in_the_outbox(on: Fix
     // What is told later begins there.
     commit(&*on.store, &mut silent, 2, 0).await;
     assert_eq!(in_outbox(&*on.other, &silent).await, [published(&silent, 1)]);
+}
+
+pub(crate) async fn the_outbox_tells_how_much_waits_and_since_when(on: Fixture) {
+    let load = || async { on.store.outbox_load(&tenant()).await.unwrap() };
+    assert_eq!(load().await, OutboxLoad::default());
+    let (mut first, mut second) = (run(), run());
+    commit(&*on.store, &mut first, 1, 3).await;
+    commit(&*on.store, &mut second, 1, 5).await;
+    commit(&*on.store, &mut first, 1, 7).await;
+    assert_eq!(load().await, OutboxLoad { submissions: 2, oldest_since: Some(after(3)) });
+    on.store.mark_events_published(&[published(&first, 2)], after(9)).await.unwrap();
+    assert_eq!(load().await, OutboxLoad { submissions: 1, oldest_since: Some(after(5)) });
 }
 
 pub(crate) async fn events_are_left_to_their_publisher_and_then_to_the_relay(on: Fixture) {

@@ -1,12 +1,12 @@
 with wanted as (
-    select tenant, submission, id, deliver_at
+    select tenant, submission, id, deliver_at, case status when 'PUBLISHED' then 1 else 0 end as again
     from job
     where deliver_at <= $1
     order by deliver_at
     limit $3
     for update skip locked
 ), claimed as (
-    update job set deliver_at = $2, deliveries = job.deliveries + 1
+    update job set deliver_at = $2, deliveries = job.deliveries + wanted.again
     from wanted
     where job.tenant = wanted.tenant and job.submission = wanted.submission and job.id = wanted.id
     returning job.*, wanted.deliver_at as was_at

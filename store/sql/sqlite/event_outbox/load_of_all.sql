@@ -1,0 +1,1 @@
+select count(*), min(since) from event_outbox where tenant = ?1
