@@ -39,6 +39,9 @@ struct Arguments {
     /// The API token for --server
     #[arg(long, env = "QUORATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// Who the worker is to a development server (`quorate dev`), which takes no tokens
+    #[arg(long = "as", env = "QUORATE_AS", value_name = "NAME")]
+    user: Option<String>,
     /// The certificates, in PEM form, that an https:// server is checked against
     #[arg(long, env = "QUORATE_CA_FILE", value_name = "FILE")]
     ca_file: Option<std::path::PathBuf>,
@@ -192,7 +195,10 @@ fn build(arguments: &Arguments) -> Worker {
         (Some(_), None) => usage("--amqp-url has to begin with amqp:// or amqps://"),
         (None, Some(_)) => usage("--server has to begin with http:// or https://"),
         (None, None) => usage("where are the jobs? Give --amqp-url or --server"),
-        (Some(_), Some(_)) => usage("--amqp-url and --server exclude each other"),
+        (Some(_), Some(_)) => usage(
+            "--amqp-url (QUORATE_AMQP_URL) and --server (QUORATE_SERVER) exclude each other: unset one of the variables, or type \
+             the one that is meant, which wins over the variable of the other",
+        ),
     };
     let mut flows: BTreeMap<String, Builtin> =
         Builtin::ALL.into_iter().map(|builtin| (builtin.to_string(), builtin)).collect();
@@ -215,6 +221,9 @@ fn build(arguments: &Arguments) -> Worker {
     if let Some(path) = &arguments.ca_file {
         let pem = std::fs::read(path).unwrap_or_else(|error| usage(&format!("--ca-file {}: {error}", path.display())));
         builder = builder.ca_certificate(pem);
+    }
+    if let Some(user) = &arguments.user {
+        builder = builder.metadata("quorate-user", user);
     }
     for (name, builtin) in &flows {
         builder = builder.builtin(name, *builtin);

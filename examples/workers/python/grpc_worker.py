@@ -21,6 +21,8 @@ jobs_protos = grpc.protos("quorate/v1/jobs.proto")
 
 SERVER = os.environ.get("QUORATE_SERVER", "127.0.0.1:7400").removeprefix("http://")
 METADATA = [("authorization", f"Bearer {os.environ['QUORATE_TOKEN']}")] if "QUORATE_TOKEN" in os.environ else []
+if "QUORATE_AS" in os.environ:  # for `quorate dev`, which takes no tokens
+    METADATA.append(("quorate-user", os.environ["QUORATE_AS"]))
 TASK_QUEUES = os.environ.get("QUORATE_TASK_QUEUE", "default,erp").split(",")
 CONCURRENCY = int(os.environ.get("QUORATE_CONCURRENCY", "4"))
 GRACE_SECONDS = float(os.environ.get("QUORATE_GRACE", "30"))

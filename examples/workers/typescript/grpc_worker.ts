@@ -20,6 +20,8 @@ const GRACE_MS = Number(process.env["QUORATE_GRACE"] ?? 30) * 1000;
 const WORKER = `${hostname()}:${process.pid}`;
 const METADATA = new Metadata();
 if (process.env["QUORATE_TOKEN"] !== undefined) METADATA.set("authorization", `Bearer ${process.env["QUORATE_TOKEN"]}`);
+// For `quorate dev`, which takes no tokens.
+if (process.env["QUORATE_AS"] !== undefined) METADATA.set("quorate-user", process.env["QUORATE_AS"]);
 
 const CALL_MS_MAX = 10_000;
 const [RECONNECT_MS_MIN, RECONNECT_MS_MAX] = [500, 30_000];

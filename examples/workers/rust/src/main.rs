@@ -18,14 +18,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The URL alone says which way it goes.
     let url = env::var("QUORATE_AMQP_URL").or_else(|_| env::var("QUORATE_SERVER"));
     let erp = Erp::new(PathBuf::from(env::var("ERP_FOLDER").unwrap_or_else(|_| "erp".to_owned())));
-    let worker = flows::flows(erp)
+    let mut worker = flows::flows(erp)
         .url(url.unwrap_or_else(|_| "amqp://localhost".to_owned()))
         .prefix(env::var("QUORATE_AMQP_PREFIX").unwrap_or_else(|_| "quorate".to_owned()))
         .token(env::var("QUORATE_TOKEN").ok())
         .task_queues(env::var("QUORATE_TASK_QUEUE").as_deref().unwrap_or("default,erp").split(','))
-        .concurrency(env::var("QUORATE_CONCURRENCY").as_deref().unwrap_or("4").parse()?)
-        .build()?;
-    worker.run(stopped()?).await?;
+        .concurrency(env::var("QUORATE_CONCURRENCY").as_deref().unwrap_or("4").parse()?);
+    if let Ok(name) = env::var("QUORATE_AS") {
+        // For `quorate dev`, which takes no tokens.
+        worker = worker.metadata("quorate-user", name);
+    }
+    worker.build()?.run(stopped()?).await?;
     Ok(())
 }
 
