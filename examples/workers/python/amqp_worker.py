@@ -20,6 +20,8 @@ URL = os.environ.get("QUORATE_AMQP_URL", "amqp://localhost")
 PREFIX = os.environ.get("QUORATE_AMQP_PREFIX", "quorate")
 TASK_QUEUES = os.environ.get("QUORATE_TASK_QUEUE", "default,erp").split(",")
 CONCURRENCY = int(os.environ.get("QUORATE_CONCURRENCY", "4"))
+# How many jobs of each task queue are carried out at once.
+PLACES = max(1, CONCURRENCY // len(TASK_QUEUES))
 GRACE_SECONDS = float(os.environ.get("QUORATE_GRACE", "30"))
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -36,7 +38,10 @@ log = logging.getLogger("worker")
 @dataclass
 class Running:
     job: Job
+    task_queue: str
+    consumer: str
     tag: int | None  # None: acknowledged already, or delivered on a connection that is gone
+    lives_by_heartbeats: bool = False
     started: float | None = None  # when STARTED was confirmed
     heartbeat: float = 0.0
     report: dict | None = None  # the last one, until it is confirmed
@@ -75,18 +80,24 @@ class Worker:
     def connect(self, connection: pika.BlockingConnection) -> None:
         self.connection, self.channel = connection, connection.channel()
         self.channel.confirm_delivery()  # basic_publish waits for the confirm, and raises without one
-        # Counted for each consumer: every queue gets an equal share.
-        self.channel.basic_qos(prefetch_count=max(1, CONCURRENCY // len(TASK_QUEUES)))
+        # Counted for each consumer. A consumer is a place: the broker gives it the next job when this one is acknowledged.
+        self.channel.basic_qos(prefetch_count=1)
+        self.consumers: dict[str, str] = {}  # the task queue of each
         self.channel.exchange_declare(f"{PREFIX}.jobs", "direct", durable=True)
         dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{PREFIX}.dead"}
         for name in TASK_QUEUES:  # passive=True where the server was configured to make them of another type
             self.channel.queue_declare(f"{PREFIX}.jobs.{name}", durable=True, arguments=dead)
             self.channel.queue_bind(f"{PREFIX}.jobs.{name}", f"{PREFIX}.jobs", name)
         if not self.stopping.is_set():
-            self.consumers = [self.channel.basic_consume(f"{PREFIX}.jobs.{name}", self.take) for name in TASK_QUEUES]
+            for name in TASK_QUEUES:
+                self.fill(name)
             log.info("serving %s", ", ".join(TASK_QUEUES))
-        else:
-            self.consumers = []
+
+    def fill(self, name: str) -> None:
+        """A consumer for each place that no job holds which the broker does not count any more."""
+        long = sum(running.lives_by_heartbeats and running.task_queue == name for running in self.running.values())
+        for _ in range(PLACES - long - list(self.consumers.values()).count(name)):
+            self.consumers[self.channel.basic_consume(f"{PREFIX}.jobs.{name}", self.take)] = name
 
     def loop(self) -> None:
         while not self.is_over():
@@ -101,14 +112,16 @@ class Worker:
                     self.send(running.report)
                     self.acknowledge(running)  # only now: who dies before gets the job again
                     del self.running[key]
+                    if not self.stopping.is_set():
+                        self.fill(running.task_queue)
                 else:
                     self.keep_alive(running)
             if self.stopping.is_set():
                 while self.consumers:  # what is in the buffer already goes back by itself
-                    self.channel.basic_cancel(self.consumers.pop())
+                    self.channel.basic_cancel(self.consumers.popitem()[0])
         for running in self.running.values():
             running.job.cancelled.set()
-            if running.tag is None:  # acknowledged long ago: nobody else would get it
+            if running.lives_by_heartbeats:  # acknowledged long ago: nobody else would get it
                 self.send(running.job.failed(FlowError("WORKER_STOPPED", "the worker stopped")))
 
     def take(self, _channel, method, _properties, body: bytes) -> None:
@@ -120,10 +133,14 @@ class Worker:
         if self.stopping.is_set():
             return self.channel.basic_nack(method.delivery_tag, requeue=True)
         known = self.running.get((job.job, job.attempt))
-        if known is not None:  # it came again while it runs: the new delivery is the one to acknowledge
-            known.tag = method.delivery_tag
+        if known is not None:
+            if known.tag is not None or known.lives_by_heartbeats:  # another copy of what runs
+                return self.channel.basic_ack(method.delivery_tag)
+            # It came again because its connection was lost: the new delivery is the one to acknowledge.
+            known.consumer, known.tag = method.consumer_tag, method.delivery_tag
             return
-        running = self.running[job.job, job.attempt] = Running(job, method.delivery_tag)
+        task_queue = self.consumers[method.consumer_tag]
+        running = self.running[job.job, job.attempt] = Running(job, task_queue, method.consumer_tag, method.delivery_tag)
         threading.Thread(target=self.carry_out, args=[running], daemon=True).start()
 
     def carry_out(self, running: Running) -> None:
@@ -141,6 +158,10 @@ class Worker:
             running.heartbeat = now
             self.send(job.report("HEARTBEAT"))
         if now - running.started > HELD_SECONDS_MAX and running.tag is not None:
+            running.lives_by_heartbeats = True
+            # Its place first: the broker would fill it with another job at once.
+            if self.consumers.pop(running.consumer, None) is not None:
+                self.channel.basic_cancel(running.consumer)
             self.acknowledge(running)
             log.info("job %s lives by its heartbeats", job.job)
 

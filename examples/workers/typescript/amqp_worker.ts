@@ -13,6 +13,8 @@ const URL = process.env["QUORATE_AMQP_URL"] ?? "amqp://localhost";
 const PREFIX = process.env["QUORATE_AMQP_PREFIX"] ?? "quorate";
 const TASK_QUEUES = (process.env["QUORATE_TASK_QUEUE"] ?? "default,erp").split(",");
 const CONCURRENCY = Number(process.env["QUORATE_CONCURRENCY"] ?? 4);
+// How many jobs of each task queue are carried out at once.
+const PLACES = Math.max(1, Math.floor(CONCURRENCY / TASK_QUEUES.length));
 const GRACE_MS = Number(process.env["QUORATE_GRACE"] ?? 30) * 1000;
 // After this a job lives by its heartbeats: the broker does not let a delivery wait for ever.
 const HELD_MS_MAX = Number(process.env["QUORATE_ACKNOWLEDGE_AFTER"] ?? 300) * 1000;
@@ -26,13 +28,15 @@ const LAST_REPORTS_MS_MAX = 2000;
 interface Session {
   connection: ChannelModel;
   channel: ConfirmChannel;
-  consumers: string[];
+  // The task queue of each. A consumer is a place: the broker gives it the next job when this one is acknowledged.
+  consumers: Map<string, string>;
   // Messages that no queue took: the broker says so before it confirms them.
   returned: Set<string>;
 }
 
 interface Running {
   job: Job;
+  taskQueue: string;
   // Undefined: acknowledged already, or delivered on a connection that is gone.
   delivery: { channel: ConfirmChannel; message: ConsumeMessage } | undefined;
   livesByHeartbeats: boolean;
@@ -93,14 +97,13 @@ class Worker {
 
   private async open(connection: ChannelModel): Promise<void> {
     const channel = await connection.createConfirmChannel();
-    const session: Session = { connection, channel, consumers: [], returned: new Set() };
+    const session: Session = { connection, channel, consumers: new Map(), returned: new Set() };
     channel.on("error", (error) => {
       console.warn(`the channel broke: ${error.message}`);
       this.drop(session);
     });
     channel.on("return", (message) => session.returned.add(message.properties.messageId));
-    // Counted for each consumer: every queue gets an equal share.
-    await channel.prefetch(Math.max(1, Math.floor(CONCURRENCY / TASK_QUEUES.length)));
+    await channel.prefetch(1); // counted for each consumer
     await channel.assertExchange(`${PREFIX}.jobs`, "direct", { durable: true });
     const dead = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": `${PREFIX}.dead` };
     for (const name of TASK_QUEUES) {
@@ -111,16 +114,29 @@ class Worker {
     this.session = session;
     this.changes.emit("connected");
     if (this.stopping.signal.aborted) return; // only here to report what still runs
-    for (const name of TASK_QUEUES) {
-      const consumer = await channel.consume(`${PREFIX}.jobs.${name}`, (message) => this.take(session, message));
-      session.consumers.push(consumer.consumerTag);
-    }
+    for (const name of TASK_QUEUES) await this.fill(session, name);
     if (this.stopping.signal.aborted) this.cancelConsumers(session);
     console.log(`serving ${TASK_QUEUES.join(", ")}`);
   }
 
+  /** A consumer for each place that no job holds which the broker does not count any more. */
+  private async fill(session: Session, name: string): Promise<void> {
+    const { channel, consumers } = session;
+    const long = [...this.running.values()].filter((running) => running.livesByHeartbeats && running.taskQueue === name);
+    const there = [...consumers.values()].filter((taskQueue) => taskQueue === name);
+    const consuming: Promise<unknown>[] = [];
+    for (let missing = PLACES - long.length - there.length; missing > 0; missing -= 1) {
+      const consumerTag = randomUUID();
+      consumers.set(consumerTag, name);
+      const take = (message: ConsumeMessage | null) => this.take(session, name, message);
+      consuming.push(channel.consume(`${PREFIX}.jobs.${name}`, take, { consumerTag }));
+    }
+    await Promise.all(consuming);
+  }
+
   private cancelConsumers({ channel, consumers }: Session): void {
-    for (const consumer of consumers.splice(0)) channel.cancel(consumer).catch(() => {});
+    for (const consumer of consumers.keys()) channel.cancel(consumer).catch(() => {});
+    consumers.clear();
   }
 
   private drop(session: Session): void {
@@ -128,7 +144,7 @@ class Worker {
     session.connection.close().catch(() => {});
   }
 
-  private take(session: Session, message: ConsumeMessage | null): void {
+  private take(session: Session, taskQueue: string, message: ConsumeMessage | null): void {
     if (message === null) return this.drop(session); // the queue is gone: it is declared anew
     const { channel } = session;
     let job: Job;
@@ -142,16 +158,19 @@ class Worker {
     const key = `${job.job}/${job.attempt}`;
     const known = this.running.get(key);
     if (known !== undefined) {
-      // It came again while it runs: the new delivery is the one to acknowledge.
-      known.delivery = { channel, message };
-      if (known.livesByHeartbeats) this.acknowledge(known);
+      // Another copy of what runs; or, because its connection was lost, the delivery that is to be acknowledged from now on.
+      if (known.delivery !== undefined || known.livesByHeartbeats) channel.ack(message);
+      else known.delivery = { channel, message };
       return;
     }
-    const running: Running = { job, delivery: { channel, message }, livesByHeartbeats: false };
+    const running: Running = { job, taskQueue, delivery: { channel, message }, livesByHeartbeats: false };
     this.running.set(key, running);
     void this.carryOut(running).finally(() => {
       this.running.delete(key);
       this.endWhenIdle();
+      const session = this.session;
+      if (session === undefined || this.stopping.signal.aborted) return;
+      this.fill(session, taskQueue).catch(() => this.drop(session));
     });
   }
 
@@ -161,11 +180,7 @@ class Worker {
     const ended = new AbortController();
     // A result that comes later than the timeout would be refused.
     const timeout = job.timeout === undefined ? undefined : setTimeout(() => job.cancel.abort(), job.timeout);
-    const held = setTimeout(() => {
-      running.livesByHeartbeats = true;
-      this.acknowledge(running);
-      console.log(`job ${job.job} lives by its heartbeats`);
-    }, HELD_MS_MAX);
+    const held = setTimeout(() => void this.leaveToHeartbeats(running), HELD_MS_MAX);
     void this.keepAlive(job, ended.signal);
     const result = await run(job);
     ended.abort();
@@ -174,6 +189,19 @@ class Worker {
     if (this.over.signal.aborted) return; // it was handed back
     await this.send(result);
     this.acknowledge(running); // only now: who dies before gets the job again
+  }
+
+  private async leaveToHeartbeats(running: Running): Promise<void> {
+    running.livesByHeartbeats = true;
+    const delivery = running.delivery;
+    if (delivery !== undefined) {
+      // Its place first: the broker would fill it with another job at once.
+      const consumer = delivery.message.fields.consumerTag!;
+      this.session?.consumers.delete(consumer);
+      await delivery.channel.cancel(consumer).catch(() => {});
+      this.acknowledge(running);
+    }
+    console.log(`job ${running.job.job} lives by its heartbeats`);
   }
 
   private async keepAlive(job: Job, ended: AbortSignal): Promise<void> {
