@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 from google.protobuf import json_format
 
-from flows import Job, run
+from flows import FlowError, Job, run
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "proto"))
 protos, services = grpc.protos_and_services("quorate/v1/job_service.proto")
@@ -29,24 +29,34 @@ GRACE_SECONDS = float(os.environ.get("QUORATE_GRACE", "30"))
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 CALL_SECONDS_MAX = 10
+# A server that is gone without a word is noticed, also where nothing is to be said: a stream may be silent for hours.
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
 RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 0.5, 30.0
-# How often the main thread looks whether the server refused the worker.
+# How often the main thread looks whether it is to stop.
 TICK_SECONDS = 0.2
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# The answers to a report that say that the attempt is not live any more.
-REFUSED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED)
-# What does not get better by waiting.
-WRONG = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
+# How long a worker that stops tries to say what becomes of its jobs.
+LAST_REPORTS_SECONDS_MAX = 2
+# The answers to a report that say that the attempt is not live any more: it is over, or had this report already.
+OVER = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
+# The answers that say that the report itself is wrong.
+UNREADABLE = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
+# The answers that say that the worker is not let in.
+DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 log = logging.getLogger("worker")
 
 
 class Worker:
     def __init__(self) -> None:
-        self.stub = services.JobServiceStub(grpc.insecure_channel(SERVER))
+        self.stub = services.JobServiceStub(grpc.insecure_channel(SERVER, KEEPALIVE))
         self.running: dict[tuple[str, int], Job] = {}
         self.lock = threading.Lock()
         self.idle = threading.Condition(self.lock)
+        self.asked_to_stop = False
         self.stopping = threading.Event()
         self.refused: grpc.StatusCode | None = None
 
@@ -62,7 +72,7 @@ class Worker:
                     pause = RECONNECT_SECONDS_MIN
                     self.take(Job.read(json_format.MessageToDict(answer.job, preserving_proto_field_name=True)))
             except grpc.RpcError as error:
-                if error.code() in WRONG:
+                if error.code() in DENIED or error.code() in UNREADABLE:
                     self.refused = error.code()
                     return self.stopping.set()
                 log.warning("the server is away: %s", error.code().name)
@@ -71,18 +81,24 @@ class Worker:
 
     def take(self, job: Job) -> None:
         with self.lock:
+            if (job.job, job.attempt) in self.running:
+                return
+            # After a lost connection the server does not count what still runs here.
+            self.idle.wait_for(lambda: len(self.running) < CONCURRENCY)
             # What comes while it stops goes to another worker when the stream ends.
-            if self.stopping.is_set() or (job.job, job.attempt) in self.running:
+            if self.stopping.is_set():
                 return
             self.running[job.job, job.attempt] = job
         threading.Thread(target=self.carry_out, args=[job], daemon=True).start()
 
     def carry_out(self, job: Job) -> None:
         try:
-            if self.report(job, job.report("STARTED", worker=WORKER)):
+            if self.report(job, job.report("STARTED", worker=WORKER)) == grpc.StatusCode.OK:
                 result = self.watch(job)
-                if result is not None:
-                    self.report(job, result)
+                if result is not None and self.report(job, result) in UNREADABLE and result["status"] == "COMPLETED":
+                    # Where the server has not ended the attempt by this: without a report it would be made again, and come to the same.
+                    error = FlowError("OUTPUT_INVALID", "the server cannot read this output", retryable=False)
+                    self.report(job, job.failed(error))
         finally:
             with self.lock:
                 del self.running[job.job, job.attempt]
@@ -103,43 +119,59 @@ class Worker:
             if left == 0.0:
                 job.cancelled.set()
                 return None
-            if interval is not None and not self.report(job, job.report("HEARTBEAT")):
+            if interval is not None and self.report(job, job.report("HEARTBEAT")) != grpc.StatusCode.OK:
                 job.cancelled.set()
                 return None
 
-    def report(self, job: Job, report: dict) -> bool:
-        """Sends a report until it is stored. False where the attempt is not live any more."""
-        message = json_format.ParseDict(report, jobs_protos.JobReport())
+    def report(self, job: Job, report: dict) -> grpc.StatusCode:
+        """Sends a report until it is stored or refused."""
+        try:
+            request = report_request(report)
+        except (json_format.ParseError, ValueError) as error:
+            log.warning("a report of job %s cannot be sent: %s", job.job, error)
+            return grpc.StatusCode.INVALID_ARGUMENT
         pause = RECONNECT_SECONDS_MIN
         while True:
             try:
-                request = protos.JobServiceReportJobRequest(report=message)
                 self.stub.ReportJob(request, metadata=METADATA, timeout=CALL_SECONDS_MAX)
-                return True
+                return grpc.StatusCode.OK
             except grpc.RpcError as error:
-                if error.code() in REFUSED or error.code() in WRONG:
+                if error.code() in OVER + UNREADABLE + DENIED:
                     log.warning("a report of job %s was refused: %s", job.job, error.code().name)
-                    return False
+                    return error.code()
             time.sleep(pause)
             pause = min(pause * 2, RECONNECT_SECONDS_MAX)
 
+    def stop(self, *_: object) -> None:
+        self.asked_to_stop = True  # an Event may be locked by what the signal interrupts
+
     def serve(self) -> int:
         threading.Thread(target=self.receive, daemon=True).start()
-        while not self.stopping.is_set() and signal.sigtimedwait(SIGNALS, TICK_SECONDS) is None:
-            pass
+        while not self.asked_to_stop and not self.stopping.is_set():
+            time.sleep(TICK_SECONDS)
         self.stopping.set()
         with self.lock:
             # The stream stays open until the last report: what runs would go to another worker.
             self.idle.wait_for(lambda: not self.running, GRACE_SECONDS)
-            for job in self.running.values():
-                job.cancelled.set()
+            left = list(self.running.values())
+        # What has run for long the server does not give to another worker by itself.
+        stopped = [report_request(job.failed(FlowError("WORKER_STOPPED", "the worker stopped"))) for job in left]
+        calls = [self.stub.ReportJob.future(request, metadata=METADATA, timeout=LAST_REPORTS_SECONDS_MAX) for request in stopped]
+        for job, call in zip(left, calls):
+            call.exception()  # ends after that time at the latest
+            job.cancelled.set()
         if self.refused is not None:
             log.error("the server does not let this worker in: %s", self.refused.name)
         return 0 if self.refused is None else 1
 
 
+def report_request(report: dict):
+    return protos.JobServiceReportJobRequest(report=json_format.ParseDict(report, jobs_protos.JobReport()))
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Waited for instead of handled: a handler would not run while a signal that another thread got leaves the main thread asleep.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    sys.exit(Worker().serve())
+    worker = Worker()
+    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGINT, worker.stop)
+    sys.exit(worker.serve())

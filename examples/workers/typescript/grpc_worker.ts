@@ -9,7 +9,7 @@ import { credentials, loadPackageDefinition, Metadata, status, type ServiceError
 import type { CallOptions, ClientReadableStream, ServiceClientConstructor } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 
-import { isObject, readJob, report, run, type Job, type Json, type JsonObject, type Report } from "./flows.js";
+import { failed, FlowError, isObject, readJob, report, run, type Job, type Json, type JsonObject, type Report } from "./flows.js";
 
 // This file runs from the folder `dist`.
 const PROTO = fileURLToPath(new URL("../../../../proto", import.meta.url));
@@ -25,10 +25,20 @@ if (process.env["QUORATE_AS"] !== undefined) METADATA.set("quorate-user", proces
 
 const CALL_MS_MAX = 10_000;
 const [RECONNECT_MS_MIN, RECONNECT_MS_MAX] = [500, 30_000];
-// The answers to a report that say that the attempt is not live any more.
-const REFUSED = [status.FAILED_PRECONDITION, status.NOT_FOUND, status.ABORTED];
-// What does not get better by waiting.
-const WRONG = [status.UNAUTHENTICATED, status.PERMISSION_DENIED, status.INVALID_ARGUMENT];
+// A server that is gone without a word is noticed, also where nothing is to be said: a stream may be silent for hours.
+const KEEPALIVE = {
+  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_permit_without_calls": 1,
+};
+// How long a worker that stops tries to say what becomes of its jobs.
+const LAST_REPORTS_MS_MAX = 2000;
+// The answers to a report that say that the attempt is not live any more: it is over, or had this report already.
+const OVER = [status.FAILED_PRECONDITION, status.NOT_FOUND];
+// The answers that say that the report itself is wrong.
+const UNREADABLE = [status.INVALID_ARGUMENT, status.OUT_OF_RANGE];
+// The answers that say that the worker is not let in.
+const DENIED = [status.UNAUTHENTICATED, status.PERMISSION_DENIED];
 
 interface Duration {
   seconds: number;
@@ -87,10 +97,19 @@ class Worker {
     // The stream stays open until the last report: what runs would go to another worker.
     const over = AbortSignal.timeout(GRACE_MS);
     while (this.running.size > 0 && !over.aborted) await once(this.changes, "ended", { signal: over }).catch(() => {});
-    for (const job of this.running.values()) job.cancel.abort();
+    await this.handBack();
     if (this.refused === undefined) return 0;
     console.error(`the server does not let this worker in: ${status[this.refused.code]}`);
     return 1;
+  }
+
+  /** What has run for long the server does not give to another worker by itself. */
+  private async handBack(): Promise<void> {
+    const left = [...this.running.values()];
+    const stopped = new FlowError("WORKER_STOPPED", "the worker stopped");
+    const reports = left.map((job) => this.report(job, failed(job, stopped)));
+    await Promise.race([Promise.all(reports), sleep(LAST_REPORTS_MS_MAX)]);
+    for (const job of left) job.cancel.abort();
   }
 
   private async receive(): Promise<void> {
@@ -102,10 +121,10 @@ class Worker {
         stream.on("metadata", () => console.log(`serving ${TASK_QUEUES.join(", ")}`)); // the server answered
         for await (const { job } of stream as AsyncIterable<{ job: JobMessage }>) {
           pause = RECONNECT_MS_MIN;
-          this.take(readJob(jobToJson(job)));
+          await this.take(readJob(jobToJson(job)));
         }
       } catch (error) {
-        if (isServiceError(error) && WRONG.includes(error.code)) {
+        if (isServiceError(error) && [...DENIED, ...UNREADABLE].includes(error.code)) {
           this.refused = error;
           return this.stop();
         }
@@ -116,10 +135,13 @@ class Worker {
     }
   }
 
-  private take(job: Job): void {
+  private async take(job: Job): Promise<void> {
     const key = `${job.job}/${job.attempt}`;
+    if (this.running.has(key)) return;
+    // After a lost connection the server does not count what still runs here.
+    while (this.running.size >= CONCURRENCY) await once(this.changes, "ended");
     // What comes while it stops goes to another worker when the stream ends.
-    if (this.stopping.signal.aborted || this.running.has(key)) return;
+    if (this.stopping.signal.aborted) return;
     this.running.set(key, job);
     void this.carryOut(job).finally(() => {
       this.running.delete(key);
@@ -128,7 +150,7 @@ class Worker {
   }
 
   private async carryOut(job: Job): Promise<void> {
-    if (!(await this.report(job, report(job, "STARTED", { worker: WORKER })))) return;
+    if ((await this.report(job, report(job, "STARTED", { worker: WORKER }))) !== status.OK) return;
     const cancelled = once(job.cancel.signal, "abort").then(() => undefined);
     const timeout = job.timeout === undefined ? undefined : setTimeout(() => job.cancel.abort(), job.timeout);
     const ended = new AbortController();
@@ -137,27 +159,32 @@ class Worker {
     const result = await Promise.race([run(job), cancelled]);
     ended.abort();
     clearTimeout(timeout);
-    if (result !== undefined && !job.cancel.signal.aborted) await this.report(job, result);
+    if (result === undefined || job.cancel.signal.aborted) return;
+    if (UNREADABLE.includes(await this.report(job, result)) && result.status === "COMPLETED") {
+      // Where the server has not ended the attempt by this: without a report it would be made again, and come to the same.
+      await this.report(job, failed(job, new FlowError("OUTPUT_INVALID", "the server cannot read this output", false)));
+    }
   }
 
   private async keepAlive(job: Job, ended: AbortSignal): Promise<void> {
     while (job.heartbeatInterval !== undefined && !ended.aborted) {
       await sleep(job.heartbeatInterval / 3, undefined, { signal: ended }).catch(() => {});
-      if (!ended.aborted && !(await this.report(job, report(job, "HEARTBEAT")))) return job.cancel.abort();
+      if (ended.aborted) return;
+      if ((await this.report(job, report(job, "HEARTBEAT"))) !== status.OK) return job.cancel.abort();
     }
   }
 
-  /** Sends a report until it is stored. False where the attempt is not live any more. */
-  private async report(job: Job, { output, ...rest }: Report): Promise<boolean> {
+  /** Sends a report until it is stored or refused. */
+  private async report(job: Job, { output, ...rest }: Report): Promise<status> {
     const message = { report: output === undefined ? rest : { ...rest, output: toStruct(output) } };
     for (let pause = RECONNECT_MS_MIN; ; pause = Math.min(pause * 2, RECONNECT_MS_MAX)) {
       const error = await new Promise<ServiceError | null>((answer) => {
         this.client.ReportJob(message, METADATA, { deadline: Date.now() + CALL_MS_MAX }, answer);
       });
-      if (error === null) return true;
-      if (REFUSED.includes(error.code) || WRONG.includes(error.code)) {
+      if (error === null) return status.OK;
+      if ([...OVER, ...UNREADABLE, ...DENIED].includes(error.code)) {
         console.warn(`a report of job ${job.job} was refused: ${status[error.code]}`);
-        return false;
+        return error.code;
       }
       await sleep(pause);
     }
@@ -169,7 +196,7 @@ function connect(): JobService {
   const options = { includeDirs: [PROTO], keepCase: true, longs: Number, oneofs: true };
   const root = loadPackageDefinition(loadSync("quorate/v1/job_service.proto", options));
   const { quorate } = root as unknown as { quorate: { v1: { JobService: ServiceClientConstructor } } };
-  return new quorate.v1.JobService(SERVER, credentials.createInsecure()) as unknown as JobService;
+  return new quorate.v1.JobService(SERVER, credentials.createInsecure(), KEEPALIVE) as unknown as JobService;
 }
 
 function isServiceError(error: unknown): error is ServiceError {
