@@ -179,10 +179,10 @@ pub(crate) enum Command {
     GoTo(operate::GoToArgs),
     /// Move a submission to another version of its process: by an administrator
     MigrateSubmission(operate::MigrateArgs),
-    /// Make a version of a process or flow the active one
+    /// Make a version of a process, flow or calendar the active one
     #[command(subcommand)]
     Activate(operate::ActivateCommand),
-    /// Take new submissions from a process
+    /// Stop a process from taking new submissions
     #[command(subcommand)]
     Deactivate(operate::DeactivateCommand),
     /// Ask whether the server serves: exit code 0 if it does, else 1

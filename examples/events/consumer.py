@@ -52,12 +52,22 @@ def about(event: dict) -> str:
     return f"{data['record']['id']} {data.get('step', '')}".rstrip()
 
 
-def handle(database: sqlite3.Connection, body: bytes) -> None:
-    event = json.loads(body)
-    # One transaction: what is done about the event belongs into it. If it fails, the event comes again.
+def read(body: bytes) -> tuple[dict, str]:
+    """The event, and the line that is written of it. Raises ValueError where the body is no event."""
+    try:
+        event = json.loads(body)
+        if not all(isinstance(event[name], str) for name in ("type", "partitionkey", "sequence")):
+            raise TypeError("an attribute is no text")
+        return event, f"{event['type']} {about(event)} {int(event['sequence'])}"
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(repr(error)) from error
+
+
+def handle(database: sqlite3.Connection, event: dict, line: str) -> None:
+    # One transaction: what is done about the event belongs into it. If it fails, the program ends, and the event comes again.
     with database:
         if is_new(database, event):
-            print(event["type"], about(event), int(event["sequence"]), flush=True)
+            print(line, flush=True)
 
 
 def follow(connection: pika.BlockingConnection, database: sqlite3.Connection) -> None:
@@ -73,10 +83,12 @@ def follow(connection: pika.BlockingConnection, database: sqlite3.Connection) ->
         if method is None:
             continue
         try:
-            handle(database, body)
-        except (ValueError, KeyError, TypeError) as error:
+            event, line = read(body)
+        except ValueError as error:
             # It will not become an event by being delivered again.
             log.error("a message that is no event: %s", error)
+        else:
+            handle(database, event, line)
         channel.basic_ack(method.delivery_tag)
 
 
@@ -92,7 +104,7 @@ def main() -> None:
             with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
                 pause = RECONNECT_SECONDS_MIN
                 follow(connection, database)
-        except AMQPError as error:
+        except (AMQPError, OSError) as error:
             log.warning("the broker is away: %r", error)
         stopping.wait(pause)
         pause = min(pause * 2, RECONNECT_SECONDS_MAX)

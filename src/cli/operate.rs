@@ -134,7 +134,7 @@ pub(crate) struct VersionArgs {
 /// The commands of `quorate deactivate`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeactivateCommand {
-    /// Take new submissions from a process; those under way go on
+    /// Stop a process from taking new submissions; those under way go on
     Process {
         /// Its name
         name: String,

@@ -73,7 +73,7 @@ pub(crate) struct ServeArgs {
 /// The type of the broker's queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum QueueType {
-    /// quorum on a cluster, classic on a single broker
+    /// The default queue type of the virtual host: classic where nobody has set one; say quorum on a cluster
     Auto,
     /// Classic queues: faster on a single broker; what it forgets is sent again
     Classic,

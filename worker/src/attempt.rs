@@ -45,7 +45,8 @@ const CODE_CHARS_MAX: usize = 100;
 /// Carries out an attempt and settles its deliveries.
 pub(crate) async fn carry_out(core: &Core, job: Job, entry: &Entry, place: &Place) {
     let job = Arc::new(job);
-    let attempt = Attempt { core, job: job.clone(), entry, place, effects: Effects::default() };
+    let attempt =
+        Attempt { core, job: job.clone(), entry, place, effects: Effects::default(), received: Instant::now() };
     let conclusion = attempt.run().await;
     let done = match conclusion {
         Conclusion::Report(report) => attempt.report_finally(*report).await,
@@ -84,6 +85,7 @@ struct Attempt<'a> {
     entry: &'a Entry,
     place: &'a Place,
     effects: Effects,
+    received: Instant,
 }
 
 impl Attempt<'_> {
@@ -124,11 +126,16 @@ impl Attempt<'_> {
                 Conclusion::Report(self.failed(&FlowError::new("TIMEOUT", "the attempt has run out of time")).into())
             }
             // Its delivery was acknowledged, so that only a report can give it back.
-            (None, _) if self.entry.is_settled() => {
+            (None, _) if self.entry.is_settled() || self.is_settled_by_server() => {
                 Conclusion::Report(self.failed(&FlowError::new("WORKER_STOPPED", "the worker was stopped")).into())
             }
             (None, _) => Conclusion::HandBack,
         }
+    }
+
+    /// Whether the server may have acknowledged the delivery: over gRPC it does so when a job has run for long, and does not say so.
+    fn is_settled_by_server(&self) -> bool {
+        !self.entry.has_deliveries() && self.received.elapsed() >= self.core.long_job_after
     }
 
     /// What the handler logs is of this job. It can be told from the other jobs of the worker, and found by the trace that it belongs to.
@@ -161,7 +168,6 @@ impl Attempt<'_> {
 
     /// Speaks for the handler while it runs: STARTED, heartbeats, and the acknowledgement of a long job.
     async fn attend(&self, mut asked: mpsc::Receiver<()>) -> Interruption {
-        let received = Instant::now();
         let of_flow = self.core.flow_timeouts.get(&self.job.flow).copied();
         let timeout = [duration_of(self.job.timeout), of_flow].into_iter().flatten().min();
         let interval = duration_of(self.job.heartbeat_interval);
@@ -177,7 +183,7 @@ impl Attempt<'_> {
         }
         // The attempt begins with STARTED: this is what the server counts from too.
         let started = Instant::now();
-        let alive = self.keep_alive(asked, received + self.core.long_job_after, interval);
+        let alive = self.keep_alive(asked, self.received + self.core.long_job_after, interval);
         match timeout {
             None => alive.await,
             Some(timeout) => time::timeout_at(started + timeout, alive).await.unwrap_or(Interruption::TimedOut),

@@ -226,7 +226,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// AMQP: when a running job is acknowledged, from where on it lives by heartbeats alone; five minutes when it is not said.
+    /// AMQP: when a running job is acknowledged, from where on it lives by heartbeats alone; five minutes when it is not said. gRPC: when
+    /// the server may have done so (`--long-job-after` of `quorate serve`): a job that is older is reported when the worker stops.
     #[must_use]
     pub fn long_job_after(mut self, long: Duration) -> Self {
         self.long_job_after = long;

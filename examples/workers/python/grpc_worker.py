@@ -66,8 +66,9 @@ class Worker:
             request = protos.JobServiceStreamJobsRequest(task_queues=TASK_QUEUES, concurrency=CONCURRENCY, worker=WORKER)
             try:
                 stream = self.stub.StreamJobs(request, metadata=METADATA)
-                stream.initial_metadata()  # the server answered
-                log.info("serving %s", ", ".join(TASK_QUEUES))
+                stream.initial_metadata()
+                if stream.is_active():  # the server answered
+                    log.info("serving %s", ", ".join(TASK_QUEUES))
                 for answer in stream:
                     pause = RECONNECT_SECONDS_MIN
                     self.take(Job.read(json_format.MessageToDict(answer.job, preserving_proto_field_name=True)))
