@@ -31,8 +31,11 @@ mod mail;
 pub use address::{InvalidNetwork, Network};
 pub use mail::{InvalidMailServer, MailServer};
 
-/// How many workflows are kept compiled; a document has at most 48 KiB, which these are kept by.
+/// How many workflows are kept compiled.
 const COMPILED_MAX: usize = 128;
+
+/// How many bytes their documents have together: what is compiled takes many times as much.
+const COMPILED_BYTES_MAX: usize = 1024 * 1024;
 
 /// How large a secret's file is: more is no password, token or key.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -149,14 +152,47 @@ fn hand_over(context: &JobContext, effect: JobEffect) -> Result<(), FlowError> {
     }
 }
 
-/// Workflows that ran, compiled.
+/// Workflows that ran, compiled, by their documents.
 #[derive(Default)]
-struct Compiled(Mutex<HashMap<String, Arc<Workflow>>>);
+struct Compiled(Mutex<Kept<Arc<Workflow>>>);
+
+/// What is kept, and when it was used.
+struct Kept<T> {
+    entries: HashMap<String, (u64, T)>,
+    uses: u64,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), uses: 0 }
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    fn get(&mut self, key: &str) -> Option<T> {
+        self.uses += 1;
+        let (used, value) = self.entries.get_mut(key)?;
+        *used = self.uses;
+        Some(value.clone())
+    }
+
+    /// Keeps it, and no longer what was not used for the longest time, where that is too much.
+    fn insert(&mut self, key: &str, value: T) {
+        self.uses += 1;
+        self.entries.insert(key.to_owned(), (self.uses, value));
+        while self.entries.len() > COMPILED_MAX
+            || self.entries.len() > 1 && self.entries.keys().map(String::len).sum::<usize>() > COMPILED_BYTES_MAX
+        {
+            let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
+            self.entries.remove(&oldest.unwrap_or_default());
+        }
+    }
+}
 
 impl Compiled {
     async fn get(&self, document: &str) -> Result<Arc<Workflow>, FlowError> {
-        // A panic while the lock was held leaves the map whole: every change is one call.
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(document).cloned();
+        // A panic while the lock was held leaves what is kept whole: each entry is.
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(document);
         if let Some(workflow) = known {
             return Ok(workflow);
         }
@@ -170,11 +206,7 @@ impl Compiled {
         let unreadable = |reason: String| FlowError::new("WORKFLOW_UNREADABLE", reason);
         let workflow = read.await.map_err(|error| unreadable(error.to_string()))?.map_err(unreadable)?;
         let workflow = Arc::new(workflow);
-        let mut compiled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if compiled.len() >= COMPILED_MAX {
-            compiled.clear();
-        }
-        compiled.insert(document.to_owned(), workflow.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(document, workflow.clone());
         Ok(workflow)
     }
 }
@@ -247,6 +279,21 @@ impl Effects for World {
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_used_for_the_longest_time_is_not_kept() {
+        let mut kept = Kept::default();
+        for number in 0..COMPILED_MAX {
+            kept.insert(&number.to_string(), number);
+        }
+        assert_eq!(kept.get("0"), Some(0));
+        kept.insert("one more", 1);
+        assert_eq!((kept.get("0"), kept.get("1"), kept.get("2")), (Some(0), None, Some(2)));
+        // So large that nothing else is kept with it, and it itself is.
+        let large = "x".repeat(COMPILED_BYTES_MAX);
+        kept.insert(&large, 3);
+        assert_eq!((kept.get(&large), kept.entries.len()), (Some(3), 1));
+    }
 
     #[test]
     fn a_secret_is_the_file_of_its_name_without_the_last_line_break() {
