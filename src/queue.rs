@@ -5,6 +5,8 @@
 //!
 //! [`RabbitQueue`] is the queue of a deployment, [`MemoryQueue`] that of the embedded server and of simulations.
 
+use std::sync::Weak;
+
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
@@ -105,8 +107,8 @@ pub struct Delivery<T> {
     pub message_id: Option<String>,
     /// Settles it.
     pub acknowledge: Box<dyn Acknowledge>,
-    /// One of those of its stream: taken until this is dropped and it is settled.
-    pub(crate) place: Place,
+    /// The place that it takes of those of its stream until it is settled, for whoever has to keep it for longer.
+    pub(crate) place: Weak<Place>,
 }
 
 /// The way to the workers.

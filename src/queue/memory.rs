@@ -282,8 +282,9 @@ impl Shared {
                     return None;
                 }
                 if let Some((source, number, body)) = take_oldest::<T>(&mut state, sources) {
-                    let (place, kept) = (places.take(), Some(body.clone()));
-                    let settle = Settle { shared: self.clone(), source, number, body: kept, _place: place.clone() };
+                    let taken = Arc::new(places.take());
+                    let (place, kept) = (Arc::downgrade(&taken), Some(body.clone()));
+                    let settle = Settle { shared: self.clone(), source, number, body: kept, _place: taken };
                     return Some(Delivery { body, message_id: None, acknowledge: Box::new(settle), place });
                 }
             }
@@ -317,7 +318,7 @@ struct Settle<T: Kind> {
     number: u64,
     /// Until it is settled.
     body: Option<T>,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 impl<T: Kind> Settle<T> {

@@ -67,8 +67,7 @@ impl Places {
             state.counted += 1;
             generation = state.generation;
         });
-        let taken = Taken { places: self.clone(), generation, outlived: AtomicBool::new(false) };
-        Place(Arc::new(taken))
+        Place { places: self.clone(), generation, outlived: AtomicBool::new(false) }
     }
 
     /// The first consumer of a connection begins: for so many deliveries. What came over the connection before it comes again, and is
@@ -140,11 +139,8 @@ impl State {
     }
 }
 
-/// A place that is taken, until the last clone is dropped.
-#[derive(Clone)]
-pub(crate) struct Place(Arc<Taken>);
-
-struct Taken {
+/// A place that is taken, until it is dropped.
+pub(crate) struct Place {
     places: Arc<Places>,
     generation: u64,
     outlived: AtomicBool,
@@ -153,7 +149,7 @@ struct Taken {
 impl Place {
     /// The job goes on when its delivery is settled, which may be done once this has ended: then no other comes in its place.
     pub(crate) async fn outlive(&self) {
-        let Taken { places, generation, outlived } = &*self.0;
+        let Self { places, generation, outlived } = self;
         if !outlived.swap(true, Ordering::SeqCst) {
             places.state.send_modify(|state| {
                 state.outlived += 1;
@@ -164,7 +160,7 @@ impl Place {
     }
 }
 
-impl Drop for Taken {
+impl Drop for Place {
     fn drop(&mut self) {
         let outlived = *self.outlived.get_mut();
         self.places.state.send_modify(|state| {

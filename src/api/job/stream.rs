@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -57,7 +57,7 @@ pub(super) struct HeldAttempt {
     submission: String,
     since: Instant,
     /// Of its stream. The next job comes when it is given up.
-    place: Place,
+    place: Option<Arc<Place>>,
     /// Until it is acknowledged though the attempt goes on.
     delivery: Option<Box<dyn Acknowledge>>,
 }
@@ -80,9 +80,11 @@ impl Held {
         &self,
         stream: u64,
         job: &v1::Job,
-        place: Place,
+        place: &Weak<Place>,
         delivery: Box<dyn Acknowledge>,
     ) -> Option<Box<dyn Acknowledge>> {
+        // It is there: the delivery, which takes it, is here.
+        let place = place.upgrade();
         let mut attempts = self.lock();
         let held = attempts.entry((job.job.clone(), job.attempt)).or_default();
         let Some(known) = held.iter_mut().find(|held| held.stream == stream) else {
@@ -120,7 +122,7 @@ impl Held {
     }
 
     /// The delivery of an attempt that goes on without it, and keeps its place.
-    fn outlive(&self, stream: u64, attempt: &AttemptId) -> Option<(Place, Box<dyn Acknowledge>)> {
+    fn outlive(&self, stream: u64, attempt: &AttemptId) -> Option<(Option<Arc<Place>>, Box<dyn Acknowledge>)> {
         let mut attempts = self.lock();
         let held = attempts.get_mut(attempt)?.iter_mut().find(|held| held.stream == stream)?;
         Some((held.place.clone(), held.delivery.take()?))
@@ -201,7 +203,7 @@ impl JobStream {
         sender: &mpsc::Sender<Result<v1::JobServiceStreamJobsResponse, Status>>,
     ) {
         while let Some(Delivery { body: job, acknowledge: delivery, place, .. }) = jobs.next().await {
-            if let Some(copy) = self.held.hold(self.number, &job, place, delivery) {
+            if let Some(copy) = self.held.hold(self.number, &job, &place, delivery) {
                 // The worker has it. Should the stream end, the other one goes back.
                 acknowledge(copy).await;
                 continue;
@@ -245,7 +247,9 @@ impl JobStream {
             }
         }
         join_all(long.into_iter().map(|(place, delivery)| async move {
-            place.outlive().await;
+            if let Some(place) = &place {
+                place.outlive().await;
+            }
             acknowledge(delivery).await;
         }))
         .await;
@@ -273,7 +277,7 @@ mod tests {
     /// Holds the next one. Whether the stream had it.
     async fn hold(held: &Held, stream: u64, jobs: &mut BoxStream<'static, Delivery<v1::Job>>) -> bool {
         let Delivery { body, acknowledge, place, .. } = jobs.next().await.unwrap();
-        let copy = held.hold(stream, &body, place, acknowledge);
+        let copy = held.hold(stream, &body, &place, acknowledge);
         let known = copy.is_some();
         if let Some(copy) = copy {
             copy.acknowledge().await.unwrap();

@@ -130,7 +130,8 @@ impl<M: Message + Name + Default> State<M> {
                 self.backoff.pause().await;
                 continue;
             };
-            let place = self.places.take();
+            let taken = Arc::new(self.places.take());
+            let place = Arc::downgrade(&taken);
             let mut settle = Settle {
                 acker: Some(message.acker),
                 raw: Vec::new(),
@@ -138,7 +139,7 @@ impl<M: Message + Name + Default> State<M> {
                 queue,
                 names: self.consumption.names.clone(),
                 publisher: self.consumption.publisher.clone(),
-                _place: place.clone(),
+                _place: taken,
             };
             let message_id = settle.properties.message_id().as_ref().map(ToString::to_string);
             let read = read::<M>(&message.data);
@@ -284,7 +285,7 @@ struct Settle {
     queue: String,
     names: Names,
     publisher: Arc<Publisher>,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 impl Settle {
