@@ -4,9 +4,10 @@ use std::{net::SocketAddr, path::Path};
 
 use crate::{
     backend::is_empty,
-    program::{Program, output, printed, quorate},
+    program::{Program, output, printed, quorate, quorate_worker},
     queue_support::until,
     service::Service,
+    workers::{Source, Way},
 };
 
 /// A flow that calls a service of the developer's own machine.
@@ -164,6 +165,57 @@ async fn every_example_is_applied_and_takes_a_record() {
         assert!(applied.contains(&format!("process {name}:")), "{applied}");
         let submitted = call("ann", &["submit", name, "--record-id", "1", "--data", data]);
         assert!(submitted.contains("IN_PROGRESS"), "{submitted}");
+    }
+    assert!(program.stop().await.success());
+}
+
+/// A process whose flow the server's own worker does not serve.
+const MINE: &str = "\
+apiVersion: quorate/v1
+kind: Flow
+name: create-order
+type: autolaunched
+task_queue: mine
+code: {}
+---
+apiVersion: quorate/v1
+kind: ApprovalProcess
+name: mine
+record: { type: note, schema: { type: object } }
+allow_no_approvals: true
+stages:
+  - name: note
+    steps:
+      - name: order
+        background: { flow: create-order, input: { vendor: '\"ACME\"', amount: '50' } }
+";
+
+#[tokio::test]
+async fn workers_in_every_language_join_the_development_server_by_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, address) = dev(folder.path(), &["--ephemeral"]).await;
+    std::fs::write(folder.path().join("mine.yaml"), MINE).unwrap();
+    let source = Source::Grpc { url: format!("http://{address}"), caller: ("QUORATE_AS", "erp-worker".to_owned()) };
+    let call = |user: &str, arguments: &[&str]| {
+        let mut command = quorate();
+        command.current_dir(folder.path()).args(["--server", &format!("http://{address}"), "--as", user]);
+        command.args(arguments);
+        tokio::task::spawn_blocking(move || printed(&mut command))
+    };
+    call("admin", &["apply", "-f", "mine.yaml"]).await.unwrap();
+    for (id, way) in [("1", Some(Way::Rust)), ("2", Some(Way::Python)), ("3", Some(Way::TypeScript)), ("4", None)] {
+        let worker = if let Some(way) = way {
+            way.start(&source, folder.path(), &[("QUORATE_TASK_QUEUE", "mine")]).await
+        } else {
+            let mut command = quorate_worker();
+            command.args(["--server", &format!("http://{address}"), "--as", "stock-worker"]);
+            command.args(["--task-queue", "mine", "--serve", "create-order=echo"]);
+            Program::start("the stock worker", command)
+        };
+        let submit = ["submit", "mine", "--record-id", id, "--data", "{}", "--wait", "-o", "json"];
+        let ended = call("ann", &submit).await.unwrap();
+        assert!(ended.contains("APPROVED"), "{way:?}: {ended}");
+        assert!(worker.stop().await.success());
     }
     assert!(program.stop().await.success());
 }

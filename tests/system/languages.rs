@@ -235,6 +235,33 @@ in_every_language! {
         system.end().await;
     }
 
+    async fn who_is_stopped_in_the_middle_of_a_long_job_says_so(way: Way, backend: Backend) {
+        let system = System::start_without_worker(backend).await;
+        let (admin, ann) = (system.caller("admin"), system.caller("ann"));
+        admin.publish_process(&ORDER.replace("heartbeat: 6s", "timeout: 1h")).await;
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        let variables = [("QUORATE_ACKNOWLEDGE_AFTER", "0.1"), ("QUORATE_GRACE", "0.1")];
+        let mut first = way.start(&Source::of(&system), erp.path(), &variables).await;
+        let id = ann.submit("order", purchase(50.0)).await.id;
+        let job = until("a running job", || running(&admin)).await;
+        if system.backend.broker.is_some() {
+            first.said("that it acknowledged it", |line| line.contains("lives by its heartbeats").then_some(())).await;
+        }
+        assert!(first.stop().await.success());
+        until("the end of its attempt", || async {
+            let events = verified_history(&system.store, &id).await;
+            (!failures(&events, "WORKER_STOPPED").is_empty()).then_some(())
+        })
+        .await;
+        fs::remove_file(erp.path().join("closed")).unwrap();
+        let second = way.start(&Source::of(&system), erp.path(), &[]).await;
+        ann.when_it_is(&id, SubmissionStatus::Approved).await;
+        assert_eq!(orders(erp.path()), [job.job]);
+        assert!(second.stop().await.success());
+        system.end().await;
+    }
+
     async fn a_result_that_comes_after_its_attempt_is_refused(way: Way, backend: Backend) {
         let system = System::start_without_worker(backend).await;
         let (admin, ann) = (system.caller("admin"), system.caller("ann"));
@@ -323,6 +350,64 @@ in_every_language! {
         corner.clean_up(&["default", "erp"]).await;
     }
 
+    async fn a_long_job_keeps_its_place_when_it_is_acknowledged(way: Way) {
+        let broker = Broker::shared().await;
+        let corner = broker.corner();
+        drop(corner.queue().await);
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        // One place for each of its two task queues.
+        let variables = [("QUORATE_ACKNOWLEDGE_AFTER", "0.5"), ("QUORATE_CONCURRENCY", "2")];
+        let worker = way.start(&source(corner), erp.path(), &variables).await;
+        let jobs = corner.names.jobs_queue("erp");
+        let input = json!({ "vendor": "ACME", "amount": 50 });
+        let order = || Job { input: Some(quorate::proto::value::from_json(&input)), ..job("create-order") };
+        let (long, next) = (order(), order());
+        corner.put(&jobs, &quorate::proto::to_json(&long).unwrap()).await;
+        assert_eq!(next_report(corner).await["status"], "STARTED");
+        until("the consumer's end", || async { (corner.consumers(&jobs).await == 0).then_some(()) }).await;
+        corner.put(&jobs, &quorate::proto::to_json(&next).unwrap()).await;
+        assert_eq!(corner.count(&jobs).await, 1, "it waits where other workers can take it");
+
+        fs::remove_file(erp.path().join("closed")).unwrap();
+        for (job, status) in [(&long, "COMPLETED"), (&next, "STARTED"), (&next, "COMPLETED")] {
+            let report = next_report(corner).await;
+            assert_eq!((&report["job"], &report["status"]), (&json!(job.job), &json!(status)), "{report}");
+        }
+        until("its place", || async { (corner.consumers(&jobs).await == 1).then_some(()) }).await;
+        assert!(worker.stop().await.success());
+        corner.clean_up(&["default", "erp"]).await;
+    }
+
+    async fn two_copies_of_a_job_are_carried_out_once_and_both_acknowledged(way: Way) {
+        let broker = Broker::shared().await;
+        let corner = broker.corner();
+        drop(corner.queue().await);
+        let erp = tempfile::tempdir().unwrap();
+        fs::write(erp.path().join("closed"), "").unwrap();
+        let worker = way.start(&source(corner), erp.path(), &[("QUORATE_CONCURRENCY", "4")]).await;
+        let jobs = corner.names.jobs_queue("erp");
+        let input = Some(quorate::proto::value::from_json(&json!({ "vendor": "ACME", "amount": 50 })));
+        let body = quorate::proto::to_json(&Job { input, ..job("create-order") }).unwrap();
+        corner.put(&jobs, &body).await;
+        corner.put(&jobs, &body).await;
+        assert_eq!(next_report(corner).await["status"], "STARTED");
+        // Of its two places one holds the job, and this one comes to the other behind the copy.
+        let behind = job("release-budget");
+        corner.put(&jobs, &quorate::proto::to_json(&behind).unwrap()).await;
+        for status in ["STARTED", "COMPLETED"] {
+            let report = next_report(corner).await;
+            assert_eq!((&report["job"], &report["status"]), (&json!(behind.job), &json!(status)), "{report}");
+        }
+        fs::remove_file(erp.path().join("closed")).unwrap();
+        assert_eq!(next_report(corner).await["status"], "COMPLETED");
+        assert!(worker.stop().await.success());
+        until("the broker to see its end", || async { (corner.consumers(&jobs).await == 0).then_some(()) }).await;
+        assert_eq!(corner.count(&jobs).await, 0, "the broker gives back what was not acknowledged");
+        assert!(corner.get(&corner.names.results_queue()).await.is_none(), "it ran once");
+        corner.clean_up(&["default", "erp"]).await;
+    }
+
     async fn a_long_job_that_cannot_end_is_handed_back(way: Way) {
         let broker = Broker::shared().await;
         let corner = broker.corner();
@@ -348,6 +433,26 @@ fn properties(schema: &Value) -> Vec<String> {
     let mut names: Vec<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
     names.sort();
     names
+}
+
+#[test]
+fn the_schema_of_reports_refuses_what_the_server_refuses() {
+    let text = fs::read_to_string(project().join("proto/schema/report.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap();
+    let report = |status: &str, comment: &str| {
+        let report = json!({ "job": uuid::Uuid::nil().to_string(), "attempt": 1, "token": "secret", "status": status });
+        let mut report = report.as_object().unwrap().clone();
+        report.insert("error".to_owned(), json!({ "code": "ERP_DOWN" }));
+        report.insert("effects".to_owned(), json!([{ "comment": comment }]));
+        Value::Object(report)
+    };
+    assert!(validator.is_valid(&report("COMPLETED", "ordered")));
+    for status in ["STARTED", "HEARTBEAT", "FAILED"] {
+        assert!(!validator.is_valid(&report(status, "ordered")), "{status} has no effects");
+    }
+    for comment in ["", "  ", &"x".repeat(4001)] {
+        assert!(!validator.is_valid(&report("COMPLETED", comment)), "{comment:?}");
+    }
 }
 
 fn field_names<M: prost::Name>() -> Vec<String> {

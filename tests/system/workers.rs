@@ -29,8 +29,15 @@ pub(crate) enum Way {
 
 /// Where a worker gets its jobs from.
 pub(crate) enum Source {
-    Amqp { url: String, prefix: String },
-    Grpc { url: String, token: String },
+    Amqp {
+        url: String,
+        prefix: String,
+    },
+    /// With the variable that says who the worker is, and its value.
+    Grpc {
+        url: String,
+        caller: (&'static str, String),
+    },
 }
 
 impl Source {
@@ -38,7 +45,10 @@ impl Source {
     pub(crate) fn of(system: &System) -> Self {
         match &system.backend.broker {
             Some(broker) => Self::Amqp { url: broker.url.clone(), prefix: broker.prefix.clone() },
-            None => Self::Grpc { url: format!("http://{}", system.server.address), token: system.token("worker") },
+            None => Self::Grpc {
+                url: format!("http://{}", system.server.address),
+                caller: ("QUORATE_TOKEN", system.token("worker")),
+            },
         }
     }
 
@@ -49,9 +59,9 @@ impl Source {
                 let wire = Wire::to_broker().await;
                 (Self::Amqp { url: wire.url(), prefix }, wire)
             }
-            Self::Grpc { token, .. } => {
+            Self::Grpc { caller, .. } => {
                 let wire = Wire::to(system.server.address).await;
-                (Self::Grpc { url: format!("http://{}", wire.address()), token }, wire)
+                (Self::Grpc { url: format!("http://{}", wire.address()), caller }, wire)
             }
         }
     }
@@ -75,8 +85,8 @@ impl Way {
             Source::Amqp { url, prefix } => {
                 command.env("QUORATE_AMQP_URL", url).env("QUORATE_AMQP_PREFIX", prefix);
             }
-            Source::Grpc { url, token } => {
-                command.env("QUORATE_SERVER", url).env("QUORATE_TOKEN", token);
+            Source::Grpc { url, caller: (variable, value) } => {
+                command.env("QUORATE_SERVER", url).env(variable, value);
             }
         }
         command.env("ERP_FOLDER", erp).envs(variables.iter().copied());

@@ -588,6 +588,22 @@ async fn what_is_not_done_at_the_end_of_the_grace_period_is_cancelled_and_not_re
 }
 
 #[tokio::test]
+async fn a_long_job_that_is_not_done_at_the_end_of_the_grace_period_is_handed_back() {
+    let mut server = Server::start().await;
+    let gate = Gate::default();
+    let worker = run(gate.serve(server.worker().grace(Duration::ZERO).long_job_after(Duration::ZERO)));
+    server.send(job("j1", "gate", &json!({})));
+    assert_eq!(server.report().await.status, "STARTED");
+    worker.stop().await;
+    let report = server.report().await;
+    let error = report.error.unwrap();
+    assert_eq!(
+        (report.status.as_str(), error.code.as_str(), error.retryable),
+        ("FAILED", "WORKER_STOPPED", Some(true))
+    );
+}
+
+#[tokio::test]
 async fn a_worker_that_the_server_does_not_let_in_ends() {
     let server = Server::start_with(true).await;
     let worker = server.worker().task_queue("default").task_queue_concurrency("erp", 2);

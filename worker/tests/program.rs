@@ -28,7 +28,10 @@ fn every_flag_and_variable_is_documented() {
 fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
     for (arguments, complaint) in [
         (&[][..], "Give --amqp-url or --server"),
-        (&["--amqp-url", "amqp://h", "--server", "http://h"], "exclude each other"),
+        (
+            &["--amqp-url", "amqp://h", "--server", "http://h"],
+            "(QUORATE_AMQP_URL) and --server (QUORATE_SERVER) exclude each other",
+        ),
         (&["--amqp-url", "http://h"], "has to begin with amqp://"),
         (&["--server", "amqp://h"], "has to begin with http://"),
         (&["--server", "http://h", "--serve", "budget"], "NAME=BUILTIN"),
