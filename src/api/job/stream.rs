@@ -62,6 +62,9 @@ pub(super) struct HeldAttempt {
     delivery: Option<Box<dyn Acknowledge>>,
 }
 
+/// The place of an attempt that goes on, and the delivery that it goes on without.
+type Outlived = (Option<Arc<Place>>, Box<dyn Acknowledge>);
+
 /// What a stream asks the store about.
 struct Asked {
     attempt: AttemptId,
@@ -122,7 +125,7 @@ impl Held {
     }
 
     /// The delivery of an attempt that goes on without it, and keeps its place.
-    fn outlive(&self, stream: u64, attempt: &AttemptId) -> Option<(Option<Arc<Place>>, Box<dyn Acknowledge>)> {
+    fn outlive(&self, stream: u64, attempt: &AttemptId) -> Option<Outlived> {
         let mut attempts = self.lock();
         let held = attempts.get_mut(attempt)?.iter_mut().find(|held| held.stream == stream)?;
         Some((held.place.clone(), held.delivery.take()?))

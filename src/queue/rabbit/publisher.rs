@@ -120,13 +120,11 @@ async fn open_channel(link: &Link) -> Result<Channel, QueueUnavailable> {
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(channel)
     };
-    match time::timeout(CONFIRM_TIMEOUT, opening).await {
-        Ok(opened) => opened.map_err(|error| unavailable(&error)),
-        Err(_) => {
-            link.suspect();
-            Err(QueueUnavailable("the broker does not open a channel".to_owned()))
-        }
-    }
+    let Ok(opened) = time::timeout(CONFIRM_TIMEOUT, opening).await else {
+        link.suspect();
+        return Err(QueueUnavailable("the broker does not open a channel".to_owned()));
+    };
+    opened.map_err(|error| unavailable(&error))
 }
 
 async fn publish_batch(open: &Open, batch: &[&Outgoing]) -> Vec<Outcome> {
